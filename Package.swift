@@ -1,0 +1,106 @@
+// swift-tools-version: 6.3
+import Foundation
+import PackageDescription
+
+/// What each module may import. The one place where that is written; TidyTests holds every
+/// `import` in Sources against it.
+let layers: [(module: String, imports: [String])] = [
+  // ground
+  ("Basics", ["CBasics"]),
+  ("Platform", ["Basics", "CLinux"]),
+  // pure cores: no clock, file, thread, lock or randomness of their own
+  ("Raft", ["Basics"]),
+  ("WAL", ["Basics", "Raft"]),
+  ("MVCC", ["Basics"]),
+  ("Lease", ["Basics"]),
+  ("GRPC", ["Basics"]),
+  ("HTTP1", ["Basics"]),
+  // C libraries, each behind one owner
+  ("API", ["Basics", "CEtcdProtos", "CProtobufC"]),
+  ("HTTP2", ["Basics", "CNGHTTP2"]),
+  ("TLS", ["Basics", "COpenSSL"]),
+  ("LMDB", ["Basics", "MVCC", "CLMDB"]),
+  // one member, whole and deterministic
+  ("Membership", ["Basics", "Raft", "API"]),
+  ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Membership", "API"]),
+  ("Services", ["Basics", "MVCC", "API", "GRPC", "Membership", "Replica"]),
+  // shells
+  ("Config", ["Basics", "Membership"]),
+  (
+    "Server",
+    [
+      "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "HTTP2", "TLS", "LMDB",
+      "Membership", "Replica", "Services", "Config",
+    ]
+  ),
+]
+
+/// C targets that hold code of ours or generated code, with what they need.
+let cTargets: [(name: String, needs: [String])] = [
+  ("CBasics", []),
+  ("CLinux", []),
+  ("CEtcdProtos", ["CProtobufC"]),
+]
+
+/// C libraries of the system: module map name, pkg-config name, Debian package.
+let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
+  ("CNGHTTP2", "libnghttp2", "libnghttp2-dev"),
+  ("COpenSSL", "libcrypto", "libssl-dev"),
+  ("CLMDB", "lmdb", "liblmdb-dev"),
+  ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
+]
+
+let settings: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableExperimentalFeature("Lifetimes"),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+
+let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+func exists(_ path: String) -> Bool {
+  FileManager.default.fileExists(atPath: root.appendingPathComponent(path).path)
+}
+
+let present = layers.filter { exists("Sources/\($0.module)") }
+let names =
+  Set(present.map(\.module))
+  .union(cTargets.map(\.name).filter { exists("Sources/\($0)") })
+  .union(systemLibraries.map(\.name).filter { exists("Sources/\($0)") })
+func dependencies(_ wanted: [String]) -> [Target.Dependency] {
+  wanted.filter(names.contains).map { .byName(name: $0) }
+}
+
+var targets: [Target] = present.map { layer in
+  .target(
+    name: layer.module, dependencies: dependencies(layer.imports), swiftSettings: settings)
+}
+targets += cTargets.filter { names.contains($0.name) }.map { target in
+  .target(
+    name: target.name, dependencies: dependencies(target.needs),
+    cSettings: [.unsafeFlags(["-O2"])])
+}
+targets += systemLibraries.filter { names.contains($0.name) }.map { library in
+  .systemLibrary(
+    name: library.name, pkgConfig: library.pkgConfig, providers: [.apt([library.package])])
+}
+targets += present.filter { exists("Tests/\($0.module)Tests") }.map { layer in
+  .testTarget(
+    name: "\(layer.module)Tests",
+    dependencies: dependencies([layer.module] + layer.imports), swiftSettings: settings)
+}
+if exists("Tests/TidyTests") {
+  targets.append(.testTarget(name: "TidyTests", swiftSettings: settings))
+}
+for (product, folder) in [("martlet", "martlet"), ("martlet-bench", "bench")]
+where exists("Sources/\(folder)") {
+  targets.append(
+    .executableTarget(
+      name: product, dependencies: dependencies(["Server", "Config"]), path: "Sources/\(folder)",
+      swiftSettings: settings))
+}
+
+let package = Package(name: "martlet", targets: targets)

@@ -1,0 +1,4 @@
+#ifndef MARTLET_CLINUX_H
+#define MARTLET_CLINUX_H
+
+#endif
