@@ -1,0 +1,242 @@
+/// What a flag takes after its name.
+public enum FlagKind: Sendable {
+  case text
+  case boolean
+  case number
+  /// Go's duration: `1h30m`, `10ms`.
+  case duration
+}
+
+/// One flag of etcd 3.5's command line: name without dashes, what it takes, its default.
+public struct Flag: Sendable {
+  public var name: String
+  public var kind: FlagKind
+  public var standard: String
+  /// Whether Martlet does something with it; one that is only parsed is warned about when set.
+  public var acts: Bool
+  public var group: Group
+  public var help: String
+
+  /// The groups of `--help`, in etcd's order.
+  public enum Group: String, CaseIterable, Sendable {
+    case member = "Member"
+    case clustering = "Clustering"
+    case security = "Security"
+    case auth = "Auth"
+    case profiling = "Profiling and Monitoring"
+    case logging = "Logging"
+    case tracing = "Experimental distributed tracing"
+    case proxy = "v2 Proxy (to be deprecated in v3.6)"
+    case experimental = "Experimental feature"
+    case unsafe = "Unsafe feature"
+  }
+
+  init(
+    _ group: Group, _ name: String, _ kind: FlagKind, _ standard: String, acts: Bool = false,
+    _ help: String
+  ) {
+    self.group = group
+    self.name = name
+    self.kind = kind
+    self.standard = standard
+    self.acts = acts
+    self.help = help
+  }
+}
+
+extension Flag {
+  /// Every flag of etcd 3.5 (server/etcdmain/help.go).
+  public static let all: [Flag] = member + clustering + security + others
+
+  private static let member: [Flag] = [
+    Flag(.member, "name", .text, "default", acts: true, "the member's name"),
+    Flag(.member, "data-dir", .text, "", acts: true, "where the data lives (NAME.etcd)"),
+    Flag(.member, "wal-dir", .text, "", acts: true, "where the WAL lives, when not in data-dir"),
+    Flag(.member, "snapshot-count", .number, "100000", acts: true, "entries between snapshots"),
+    Flag(.member, "heartbeat-interval", .number, "100", acts: true, "ms between heartbeats"),
+    Flag(.member, "election-timeout", .number, "1000", acts: true, "ms before an election"),
+    Flag(
+      .member, "initial-election-tick-advance", .boolean, "true", acts: true,
+      "whether the first election may come early"),
+    Flag(
+      .member, "listen-peer-urls", .text, "http://localhost:2380", acts: true,
+      "where peers are served"),
+    Flag(
+      .member, "listen-client-urls", .text, "http://localhost:2379", acts: true,
+      "where clients are served"),
+    Flag(.member, "listen-client-http-urls", .text, "", "where plain HTTP clients are served"),
+    Flag(.member, "max-snapshots", .number, "5", acts: true, "snapshot files kept (0: all)"),
+    Flag(.member, "max-wals", .number, "5", acts: true, "released WAL files kept (0: all)"),
+    Flag(
+      .member, "quota-backend-bytes", .number, "0", acts: true,
+      "size of the store that raises NOSPACE (0: 2 GiB; negative: none)"),
+    Flag(.member, "backend-bbolt-freelist-type", .text, "map", "has no meaning for this store"),
+    Flag(
+      .member, "backend-batch-interval", .duration, "", acts: true,
+      "longest time before the store commits (100ms)"),
+    Flag(
+      .member, "backend-batch-limit", .number, "0", acts: true,
+      "most operations before the store commits (10000)"),
+    Flag(.member, "max-txn-ops", .number, "128", acts: true, "operations in one transaction"),
+    Flag(.member, "max-request-bytes", .number, "1572864", acts: true, "bytes of one request"),
+    Flag(
+      .member, "max-concurrent-streams", .number, "4294967295", acts: true,
+      "streams of one connection at a time"),
+    Flag(.member, "enable-grpc-gateway", .boolean, "true", "serve JSON beside gRPC"),
+    Flag(
+      .member, "grpc-keepalive-min-time", .duration, "5s", acts: true,
+      "shortest time between a client's pings"),
+    Flag(
+      .member, "grpc-keepalive-interval", .duration, "2h", acts: true,
+      "time between pings to an idle client (0: none)"),
+    Flag(
+      .member, "grpc-keepalive-timeout", .duration, "20s", acts: true,
+      "time a ping may stay without answer (0: for ever)"),
+    Flag(.member, "socket-reuse-port", .boolean, "false", "share the port with a second process"),
+    Flag(.member, "socket-reuse-address", .boolean, "false", "bind over TIME_WAIT"),
+    Flag(.member, "raft-read-timeout", .duration, "5s", "read time-out of a peer's connection"),
+    Flag(.member, "raft-write-timeout", .duration, "5s", "write time-out of a peer's connection"),
+  ]
+
+  private static let clustering: [Flag] = [
+    Flag(
+      .clustering, "initial-advertise-peer-urls", .text, "http://localhost:2380", acts: true,
+      "this member's peer URLs, for the others"),
+    Flag(
+      .clustering, "initial-cluster", .text, "default=http://localhost:2380", acts: true,
+      "the first members: NAME=URL,…"),
+    Flag(
+      .clustering, "initial-cluster-state", .text, "new", acts: true, "'new' or 'existing'"),
+    Flag(
+      .clustering, "initial-cluster-token", .text, "etcd-cluster", acts: true,
+      "keeps clusters of equal members apart"),
+    Flag(
+      .clustering, "advertise-client-urls", .text, "http://localhost:2379", acts: true,
+      "this member's client URLs, for everyone"),
+    Flag(.clustering, "discovery", .text, "", "discovery URL"),
+    Flag(.clustering, "discovery-fallback", .text, "proxy", "'exit' or 'proxy'"),
+    Flag(.clustering, "discovery-proxy", .text, "", "HTTP proxy to the discovery service"),
+    Flag(.clustering, "discovery-srv", .text, "", "domain whose SRV records name the members"),
+    Flag(.clustering, "discovery-srv-name", .text, "", "suffix of the SRV service name"),
+    Flag(
+      .clustering, "strict-reconfig-check", .boolean, "true", acts: true,
+      "refuse changes that would lose the quorum"),
+    Flag(.clustering, "pre-vote", .boolean, "true", acts: true, "ask before an election"),
+    Flag(
+      .clustering, "auto-compaction-retention", .text, "0", acts: true,
+      "what automatic compaction keeps (0: off)"),
+    Flag(
+      .clustering, "auto-compaction-mode", .text, "periodic", acts: true,
+      "'periodic' or 'revision'"),
+    Flag(.clustering, "enable-v2", .boolean, "false", "serve the v2 API"),
+    Flag(.clustering, "v2-deprecation", .text, "not-yet", "phase of the v2 API's end"),
+  ]
+
+  private static let security: [Flag] =
+    [
+      ("cert-file", "certificate of the client port"), ("key-file", "its key"),
+      ("client-cert-file", "certificate this server shows as a client"),
+      ("client-key-file", "its key"), ("client-crl-file", "revoked client certificates"),
+      ("client-cert-allowed-hostname", "name a client certificate must have"),
+      ("trusted-ca-file", "who signs client certificates"),
+      ("peer-cert-file", "certificate of the peer port"), ("peer-key-file", "its key"),
+      ("peer-trusted-ca-file", "who signs peers' certificates"),
+      ("peer-cert-allowed-cn", "common name peers must have"),
+      ("peer-cert-allowed-hostname", "name peers' certificates must have"),
+      ("peer-client-cert-file", "certificate shown to peers"), ("peer-client-key-file", "its key"),
+      ("peer-crl-file", "revoked peer certificates"), ("cipher-suites", "TLS cipher suites"),
+      ("tls-max-version", "newest TLS version"),
+    ].map { Flag(.security, $0.0, .text, "", $0.1) }
+    + [
+      ("client-cert-auth", "demand client certificates"), ("auto-tls", "make a certificate"),
+      ("peer-client-cert-auth", "demand peers' certificates"),
+      ("peer-auto-tls", "make a certificate for the peer port"),
+    ].map { Flag(.security, $0.0, .boolean, "false", $0.1) }
+    + [
+      Flag(.security, "self-signed-cert-validity", .number, "1", "years a made one is valid"),
+      Flag(.security, "cors", .text, "*", "origins that may call from a browser"),
+      Flag(.security, "host-whitelist", .text, "*", "host names that plain requests may use"),
+      Flag(.security, "tls-min-version", .text, "TLS1.2", "oldest TLS version"),
+    ]
+
+  private static let others: [Flag] = [
+    Flag(.auth, "auth-token", .text, "simple", "'simple' or 'jwt,…'"),
+    Flag(.auth, "bcrypt-cost", .number, "10", "cost of hashing a password"),
+    Flag(.auth, "auth-token-ttl", .number, "300", "seconds a simple token lives"),
+    Flag(.profiling, "enable-pprof", .boolean, "false", "Go's profiler; there is none here"),
+    Flag(.profiling, "metrics", .text, "basic", "'basic' or 'extensive'"),
+    Flag(.profiling, "listen-metrics-urls", .text, "", "where metrics and health are served"),
+    Flag(.logging, "logger", .text, "zap", "'zap'"),
+    Flag(.logging, "log-outputs", .text, "default", "where the log goes"),
+    Flag(
+      .logging, "log-level", .text, "info", acts: true, "debug, info, warn, error, panic, fatal"),
+    Flag(.logging, "enable-log-rotation", .boolean, "false", "rotate a log file"),
+    Flag(
+      .logging, "log-rotation-config-json", .text,
+      #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
+      "how to rotate it"),
+    Flag(.logging, "log-format", .text, "json", "'json' or 'console'"),
+    Flag(.tracing, "experimental-enable-distributed-tracing", .boolean, "false", "tracing"),
+    Flag(
+      .tracing, "experimental-distributed-tracing-address", .text, "localhost:4317",
+      "where traces go"),
+    Flag(
+      .tracing, "experimental-distributed-tracing-service-name", .text, "etcd",
+      "this service's name"),
+    Flag(
+      .tracing, "experimental-distributed-tracing-instance-id", .text, "", "this member's name"),
+    Flag(
+      .tracing, "experimental-distributed-tracing-sampling-rate", .number, "0",
+      "samples in a million"),
+    Flag(.proxy, "proxy", .text, "off", "'off', 'readonly' or 'on'"),
+    Flag(.proxy, "proxy-failure-wait", .number, "5000", "ms"),
+    Flag(.proxy, "proxy-refresh-interval", .number, "30000", "ms"),
+    Flag(.proxy, "proxy-dial-timeout", .number, "1000", "ms"),
+    Flag(.proxy, "proxy-write-timeout", .number, "5000", "ms"),
+    Flag(.proxy, "proxy-read-timeout", .number, "0", "ms"),
+    Flag(.experimental, "experimental-initial-corrupt-check", .boolean, "false", "at start"),
+    Flag(.experimental, "experimental-corrupt-check-time", .duration, "0s", "between checks"),
+    Flag(.experimental, "experimental-compact-hash-check-enabled", .boolean, "false", "after one"),
+    Flag(.experimental, "experimental-compact-hash-check-time", .duration, "1m", "between those"),
+    Flag(.experimental, "experimental-enable-v2v3", .text, "", "v2 over the v3 store"),
+    Flag(
+      .experimental, "experimental-enable-lease-checkpoint", .boolean, "false", acts: true,
+      "keep leases' remaining time in the log"),
+    Flag(
+      .experimental, "experimental-enable-lease-checkpoint-persist", .boolean, "false", acts: true,
+      "and in the store"),
+    Flag(
+      .experimental, "experimental-compaction-batch-limit", .number, "1000", acts: true,
+      "keys in one step of a compaction"),
+    Flag(
+      .experimental, "experimental-compaction-sleep-interval", .duration, "10ms",
+      "pause between steps"),
+    Flag(
+      .experimental, "experimental-peer-skip-client-san-verification", .boolean, "false",
+      "take peers' certificates with any name"),
+    Flag(
+      .experimental, "experimental-watch-progress-notify-interval", .duration, "10m", acts: true,
+      "time between progress notifications"),
+    Flag(.experimental, "experimental-downgrade-check-time", .duration, "5s", "between checks"),
+    Flag(.experimental, "experimental-memory-mlock", .boolean, "false", "hold pages in memory"),
+    Flag(
+      .experimental, "experimental-warning-apply-duration", .duration, "100ms",
+      "an apply slower than this is logged"),
+    Flag(
+      .experimental, "experimental-txn-mode-write-with-shared-buffer", .boolean, "true",
+      "has no meaning for this store"),
+    Flag(
+      .experimental, "experimental-bootstrap-defrag-threshold-megabytes", .number, "0",
+      "defragment at start when so much would come free"),
+    Flag(
+      .experimental, "experimental-stop-grpc-service-on-defrag", .boolean, "false",
+      "has no meaning: serving goes on"),
+    Flag(
+      .experimental, "experimental-snapshot-catchup-entries", .number, "5000", acts: true,
+      "entries kept after a snapshot"),
+    Flag(.unsafe, "force-new-cluster", .boolean, "false", "make a cluster of this member alone"),
+    Flag(.unsafe, "unsafe-no-fsync", .boolean, "false", acts: true, "do not wait for the disk"),
+    Flag(.member, "config-file", .text, "", "YAML file to read instead of flags"),
+    Flag(.member, "version", .boolean, "false", acts: true, "print the version and end"),
+  ]
+}
