@@ -1,4 +1,37 @@
 #ifndef MARTLET_CLINUX_H
 #define MARTLET_CLINUX_H
 
+#include <stddef.h>
+#include <stdint.h>
+
+/* Calls that only GNU's headers declare, or that Swift cannot name. Each returns what the
+   system call returns, or minus the error number. */
+
+int martlet_epoll_create(void);
+/* op: 1 add, 2 remove, 3 change; events as epoll's. */
+int martlet_epoll_control(int epoll, int op, int fd, uint32_t events, uint64_t token);
+/* Fills tokens and events; at most `max`, which is at most 256. */
+int martlet_epoll_wait(int epoll, uint64_t *tokens, uint32_t *events, int max, int milliseconds);
+
+int martlet_eventfd(void);
+int martlet_eventfd_signal(int fd);
+int martlet_eventfd_clear(int fd);
+
+/* A descriptor that becomes readable at SIGTERM or SIGINT, which are blocked for all threads
+   started later; SIGPIPE is ignored. */
+int martlet_stop_signals(void);
+/* The number of the signal that arrived. */
+int martlet_read_signal(int fd);
+
+/* Resolves `host` (address or localhost) and binds; backlog as the system's. */
+int martlet_listen_tcp(const char *host, uint16_t port, int reuse_port);
+int martlet_listen_unix(const char *path);
+int martlet_accept(int fd);
+int martlet_bound_port(int fd);
+/* Non-blocking; writes "host:port" of the other side. */
+int martlet_peer_name(int fd, char *text, size_t capacity);
+int martlet_set_nodelay(int fd);
+
+void martlet_name_thread(const char *name);
+
 #endif

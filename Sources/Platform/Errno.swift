@@ -1,0 +1,23 @@
+internal import Glibc
+
+/// An error number of the system.
+public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
+  public var code: Int32
+  public init(_ code: Int32) { self.code = code }
+
+  public static let wouldBlock = Errno(EAGAIN)
+  public static let addressInUse = Errno(EADDRINUSE)
+
+  /// The system's text for it.
+  public var description: String { unsafe String(cString: strerror(code)) }
+}
+
+/// The result of a call that answers minus an error number.
+func check(_ value: Int32) throws(Errno) -> Int32 {
+  guard value >= 0 else {
+    // A bad descriptor or pointer is a mistake of ours; going on could hit another's file.
+    precondition(value != -EBADF && value != -EFAULT, "system call with a bad argument")
+    throw Errno(-value)
+  }
+  return value
+}

@@ -1,0 +1,72 @@
+internal import CLinux
+internal import Glibc
+
+/// A listening or connected stream socket, non-blocking; closed when dropped.
+public struct Socket: ~Copyable, Sendable {
+  public let fd: Int32
+
+  private init(fd: Int32) { self.fd = fd }
+  deinit { Glibc.close(fd) }
+
+  /// Listens on `host` (an address, `localhost`, or empty for all) and `port` (0: any free).
+  public static func listen(host: String, port: UInt16) throws(Errno) -> Socket {
+    Socket(fd: try check(unsafe martlet_listen_tcp(host, port, 0)))
+  }
+
+  /// Listens on a Unix socket at `path`, replacing what lies there.
+  public static func listen(path: String) throws(Errno) -> Socket {
+    Socket(fd: try check(unsafe martlet_listen_unix(path)))
+  }
+
+  /// Takes over a descriptor that nobody else closes.
+  public static func adopting(_ fd: Int32) -> Socket { Socket(fd: fd) }
+
+  /// Gives the descriptor away; the caller closes it.
+  public consuming func release() -> Int32 {
+    let fd = self.fd
+    discard self
+    return fd
+  }
+
+  /// The next waiting connection, with Nagle's delay off; nil when there is none.
+  public func accept() throws(Errno) -> Socket? {
+    let fd = martlet_accept(self.fd)
+    if fd == -EAGAIN || fd == -ECONNABORTED || fd == -EINTR { return nil }
+    let socket = Socket(fd: try check(fd))
+    _ = martlet_set_nodelay(socket.fd)
+    return socket
+  }
+
+  public var port: UInt16 { UInt16(truncatingIfNeeded: martlet_bound_port(fd)) }
+
+  /// `host:port` of the other side.
+  public var peerName: String {
+    var text = [CChar](repeating: 0, count: 80)
+    let count = unsafe martlet_peer_name(fd, &text, text.count)
+    guard count > 0 else { return "unknown" }
+    return String(decoding: text.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// Reads into `buffer`; 0 at the end of the stream, nil when nothing waits.
+  public func read(into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int? {
+    while true {
+      let count = unsafe Glibc.read(fd, buffer.baseAddress, buffer.count)
+      if count >= 0 { return count }
+      if errno == EAGAIN { return nil }
+      guard errno == EINTR else { throw Errno(errno) }
+    }
+  }
+
+  /// Writes what the socket takes of `bytes`; 0 when it takes nothing now.
+  public func write(_ bytes: UnsafeRawBufferPointer) throws(Errno) -> Int {
+    while true {
+      let count = unsafe Glibc.send(fd, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+      if count >= 0 { return count }
+      if errno == EAGAIN { return 0 }
+      guard errno == EINTR else { throw Errno(errno) }
+    }
+  }
+
+  /// Tells the other side that nothing more comes.
+  public func shutDownWriting() { _ = Glibc.shutdown(fd, Int32(SHUT_WR)) }
+}

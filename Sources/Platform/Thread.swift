@@ -1,0 +1,35 @@
+internal import CLinux
+internal import Glibc
+
+/// A started thread; joined once.
+public struct Thread: Sendable {
+  private let handle: pthread_t
+
+  private final class Body: Sendable {
+    let name: String
+    let run: @Sendable () -> Void
+    init(name: String, run: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.run = run
+    }
+  }
+
+  /// Starts `run` on a thread of its own. Ends the process when the system has none to give.
+  public static func start(_ name: String, _ run: @escaping @Sendable () -> Void) -> Thread {
+    var handle = pthread_t()
+    let body = unsafe Unmanaged.passRetained(Body(name: name, run: run)).toOpaque()
+    let code = unsafe pthread_create(
+      &handle, nil,
+      { argument in
+        let body = unsafe Unmanaged<Body>.fromOpaque(argument!).takeRetainedValue()
+        unsafe martlet_name_thread(body.name)
+        body.run()
+        return nil
+      }, body)
+    precondition(code == 0, "no thread could be started")
+    return Thread(handle: handle)
+  }
+
+  /// Waits until the thread has ended.
+  public func join() { pthread_join(handle, nil) }
+}
