@@ -186,7 +186,8 @@ extension KeyIndex {
     let target = revision
     var cursor = KeyIndex.CompactionCursor()
     var gone = 0
-    while !index.compact(to: target, resuming: &cursor, keysMax: 10, dropped: { _, _ in gone += 1 }) {
+    while !index.compact(to: target, resuming: &cursor, keysMax: 10, dropped: { _, _ in gone += 1 })
+    {
       revision += 1
       _ = index.put(bytes("k\(revision)x").rawSpan, at: Revision(main: revision, sub: 0))
     }

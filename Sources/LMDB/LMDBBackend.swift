@@ -1,0 +1,150 @@
+internal import Basics
+internal import CLMDB
+internal import Glibc
+public import MVCC
+internal import Synchronization
+
+/// The store's rows in one LMDB file.
+///
+/// Every value is followed by four bytes: the CRC-32C of key and value, little-endian. LMDB has no
+/// checksums of its own; a row that does not match is `BackendError.corrupt`.
+public final class LMDBBackend: Backend {
+  public let path: String
+  private let syncs: Bool
+  private let current: Mutex<Generation>
+
+  private struct Generation: ~Copyable {
+    var environment: Environment
+    var number = 0
+  }
+
+  private init(path: String, syncs: Bool, environment: Environment) {
+    self.path = path
+    self.syncs = syncs
+    current = Mutex(Generation(environment: environment))
+  }
+
+  /// Opens the file at `path`, or makes it. What a defragmentation left half done is removed.
+  /// With `syncs` false a crash of the machine may take commits, or the file.
+  public static func open(path: String, syncs: Bool) throws(BackendError) -> LMDBBackend {
+    for number in 0..<copiesMax {
+      unsafe unlink(copyPath(path, number))
+      unsafe unlink(copyPath(path, number) + "-lock")
+    }
+    let environment = try Environment.open(path: path, syncs: syncs)
+    return LMDBBackend(path: path, syncs: syncs, environment: environment)
+  }
+
+  private static let copiesMax = 64
+
+  private static func copyPath(_ path: String, _ number: Int) -> String {
+    "\(path).defrag\(number % copiesMax)"
+  }
+
+  var environment: Environment { current.withLock { $0.environment } }
+
+  public func makeReader() throws(BackendError) -> Reader { Reader(self) }
+  public func sizes() -> (total: Int, inUse: Int) { environment.sizes() }
+
+  public func commit(_ batch: WriteBatch) throws(BackendError) {
+    let environment = environment
+    var txn: OpaquePointer?
+    try check(unsafe mdb_txn_begin(environment.env, nil, 0, &txn), path)
+    do {
+      for change in batch.changes { unsafe try make(change, of: batch, unsafe txn, environment) }
+    } catch {
+      unsafe mdb_txn_abort(txn)
+      throw error
+    }
+    try check(unsafe mdb_txn_commit(txn), path)
+  }
+
+  private func make(
+    _ change: WriteBatch.Change, of batch: WriteBatch, _ txn: OpaquePointer?,
+    _ environment: Environment
+  ) throws(BackendError) {
+    let handle = environment.handle(change.bucket)
+    let key = batch.arena.rawSpan.extracting(change.key)
+    let code: Int32
+    if let slice = change.value {
+      let payload = batch.arena.rawSpan.extracting(slice)
+      let appends = change.bucket == .key ? UInt32(MDB_APPEND) : 0
+      let first = unsafe put(txn, handle, key, payload, appends)
+      // A row that is not the last: entries of the log that are applied again.
+      code = unsafe first == MDB_KEYEXIST ? put(txn, handle, key, payload, 0) : first
+    } else {
+      let gone = unsafe key.withUnsafeBytes { bytes in
+        var name = unsafe value(bytes)
+        return unsafe mdb_del(txn, handle, &name, nil)
+      }
+      code = gone == MDB_NOTFOUND ? 0 : gone
+    }
+    try check(code, path)
+  }
+
+  /// Writes the value and its checksum straight into the page.
+  private func put(
+    _ txn: OpaquePointer?, _ handle: MDB_dbi, _ key: RawSpan, _ payload: RawSpan, _ flags: UInt32
+  ) -> Int32 {
+    var room = unsafe MDB_val(mv_size: payload.byteCount + 4, mv_data: nil)
+    let code = unsafe key.withUnsafeBytes { bytes in
+      var name = unsafe value(bytes)
+      return unsafe mdb_put(txn, handle, &name, &room, UInt32(MDB_RESERVE) | flags)
+    }
+    guard code == 0, let target = unsafe room.mv_data else { return code }
+    unsafe payload.withUnsafeBytes { from in
+      if let start = from.baseAddress {
+        unsafe target.copyMemory(from: start, byteCount: from.count)
+      }
+    }
+    let sum = crc32c(payload, seed: crc32c(key)).littleEndian
+    unsafe withUnsafeBytes(of: sum) {
+      unsafe (target + payload.byteCount).copyMemory(from: $0.baseAddress!, byteCount: 4)
+    }
+    return 0
+  }
+
+  /// Copies the live pages to a new file beside this one and puts it in its place. Readers go on
+  /// in the old file until they renew. The owner makes no commit meanwhile.
+  public func defragment() throws(BackendError) {
+    let old = environment
+    let number = current.withLock { generation in
+      generation.number += 1
+      return generation.number
+    }
+    let copy = Self.copyPath(path, number)
+    unsafe unlink(copy)
+    do throws(BackendError) {
+      try check(unsafe mdb_env_copy2(old.env, copy, UInt32(MDB_CP_COMPACT)), copy)
+      try sync(copy)
+      let environment = try Environment.open(path: copy, syncs: syncs)
+      guard unsafe rename(copy, path) == 0 else { throw failure(path) }
+      try sync(folder)
+      current.withLock { $0.environment = environment }
+    } catch {
+      unsafe unlink(copy)
+      unsafe unlink(copy + "-lock")
+      throw error
+    }
+  }
+
+  private var folder: String {
+    path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+  }
+
+  private func failure(_ path: String) -> BackendError {
+    .failed("\(path): \(unsafe String(cString: strerror(errno)))")
+  }
+
+  private func sync(_ path: String) throws(BackendError) {
+    let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    guard fd >= 0 else { throw failure(path) }
+    defer { close(fd) }
+    guard fsync(fd) == 0 else { throw failure(path) }
+  }
+}
+
+func value(_ bytes: UnsafeRawBufferPointer) -> MDB_val {
+  unsafe MDB_val(
+    mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+}
