@@ -54,6 +54,8 @@ final class Node {
       applied: applied, seed: seed)
   }
 
+  var hasOutput: Bool { core.hasOutput }
+
   func read(_ context: UInt64) -> Bool { core.readIndex(context: context) }
 
   func propose(_ text: String) throws { try core.propose(kind: .normal, data: bytes(text)) }
@@ -127,9 +129,7 @@ final class Cluster {
     for id in (voters + learners + others).sorted() {
       var config = Config(id: NodeID(id), electionTicks: 10, heartbeatTicks: 1)
       adjust(&config)
-      // A node outside the configuration knows nobody; the leader's log will tell.
-      let known = others.contains(id) ? ConfState(voters: []) : confState
-      nodes.append(Node(config: config, confState: known, seed: seed &* 31 &+ id))
+      nodes.append(Node(config: config, confState: confState, seed: seed &* 31 &+ id))
     }
   }
 
@@ -197,12 +197,23 @@ final class Cluster {
   }
 
   func deliver(_ message: Message) {
-    guard let node = nodes.first(where: { $0.id == message.to }), node.isUp else { return }
-    guard !isCut(message.from, message.to) else { return }
-    node.core.step(message)
-    if case .snapshot = message.body, let sender = nodes.first(where: { $0.id == message.from }) {
-      sender.core.reportSnapshot(message.to, isDelivered: true)
+    guard let node = nodes.first(where: { $0.id == message.to }), node.isUp,
+      !isCut(message.from, message.to)
+    else {
+      lose(message)
+      return
     }
+    node.core.step(message)
+    report(message, isDelivered: true)
+  }
+
+  func lose(_ message: Message) { report(message, isDelivered: false) }
+
+  /// The sender of a snapshot always learns its outcome.
+  private func report(_ message: Message, isDelivered: Bool) {
+    guard case .snapshot = message.body else { return }
+    let sender = nodes.first { $0.id == message.from }
+    sender?.core.reportSnapshot(message.to, isDelivered: isDelivered)
   }
 
   /// Everything at once, until nothing is left to do.
