@@ -28,7 +28,7 @@ extension KeyIndex {
 }
 
 @Suite struct `Key index` {
-  /// Keys that are hard on prefixes, heads and order: empty, zeros, one a prefix of the other, long.
+  /// Keys that are hard on prefixes, heads and order: empty, zeros, prefixes of others, long.
   static func hostileKey(_ random: inout Random) -> [UInt8] {
     switch random.next(below: 9) {
     case 0: return [UInt8](repeating: 0, count: random.next(below: 12))
@@ -186,7 +186,8 @@ extension KeyIndex {
     let target = revision
     var cursor = KeyIndex.CompactionCursor()
     var gone = 0
-    while !index.compact(to: target, resuming: &cursor, keysMax: 10, dropped: { _, _ in gone += 1 })
+    while !index.compact(
+      to: target, resuming: &cursor, keysMax: 10, dropped: { _, _ in gone += 1 })
     {
       revision += 1
       _ = index.put(bytes("k\(revision)x").rawSpan, at: Revision(main: revision, sub: 0))
