@@ -27,14 +27,22 @@ internal import CEtcdProtos
     let offset = reader.offset
     guard tag.wire != .startGroup else { throw DecodeError(.group, at: offset) }
     let field = unsafe protobuf_c_message_descriptor_get_field(descriptor, UInt32(tag.field))
-    guard let field = unsafe field, tag.wire == .lengthDelimited else {
+    guard let field = unsafe field else {
+      try reader.skip(tag)
+      continue
+    }
+    let type = unsafe field.pointee.type
+    let isRepeated = unsafe field.pointee.label == PROTOBUF_C_LABEL_REPEATED
+    guard fits(tag.wire, type, isRepeated: isRepeated) else {
+      throw DecodeError(.wrongWireType, at: tag.offset)
+    }
+    guard tag.wire == .lengthDelimited else {
       try reader.skip(tag)
       continue
     }
     let content = try reader.bytes(tag)
-    let type = unsafe field.pointee.type
     if type == PROTOBUF_C_TYPE_MESSAGE {
-      if unsafe field.pointee.label != PROTOBUF_C_LABEL_REPEATED {
+      if !isRepeated {
         pieces += 1
         guard unsafe pieces <= Int(descriptor.pointee.n_fields) + MessageLimits.repeatsMax else {
           throw DecodeError(.tooManyPieces, at: offset)
@@ -48,5 +56,16 @@ internal import CEtcdProtos
         throw DecodeError(.zeroInString, at: i)
       }
     }
+  }
+}
+
+/// Whether a field of `type` may come as `wire`. protobuf-c takes a `bool` in any.
+private func fits(_ wire: WireType, _ type: ProtobufCType, isRepeated: Bool) -> Bool {
+  switch type {
+  case PROTOBUF_C_TYPE_STRING, PROTOBUF_C_TYPE_BYTES, PROTOBUF_C_TYPE_MESSAGE:
+    wire == .lengthDelimited
+  default:
+    // etcd's messages have no fields of fixed width.
+    wire == .varint || (isRepeated && wire == .lengthDelimited)
   }
 }
