@@ -13,7 +13,7 @@ extension Replica {
     var header = header
     header.revision = plan.revision
     header.encode(into: &response)
-    StoreReading.encode(&plan, &reader, into: &response)
+    try StoreReading.encode(&plan, &reader, into: &response)
   }
 
   /// Puts a key outside a transaction and adds the PutResponse.
@@ -88,7 +88,7 @@ extension Replica {
       RangeQuery(
         key: bytes.extracting(delete.key).copied(), end: bytes.extracting(delete.end).copied()),
       into: &plan)
-    plan.execute(reader: &reader, field: 3, into: &response)
+    try StoreReading.execute(&plan, &reader, field: 3, into: &response)
   }
 
   /// Schedules a compaction and adds the CompactionResponse; false when its caller waits for the

@@ -41,7 +41,6 @@ public struct ReplicaConfig: Sendable {
 public struct Replica<B: Backend>: ~Copyable {
   public var store: Store<B>
   var reader: B.Reader
-  let backend: B
   var lessor: Lessor
   public internal(set) var cluster: Cluster
   public internal(set) var alarms: Alarms
@@ -60,19 +59,19 @@ public struct Replica<B: Backend>: ~Copyable {
   /// Compactions whose callers wait until it is done on disk.
   var physicalCompactions: [UInt64] = []
   /// Whether a compaction has steps left.
-  public internal(set) var isCompacting = false
+  public internal(set) var isCompacting: Bool
   /// Kept between requests, for its memory.
   var scratch: [UInt8] = []
 
   /// `applied`: the entry that the snapshot of `cluster` ends with; entries after it are applied
   /// again to membership, and to the store those after its consistent index.
   public init(
-    store: consuming Store<B>, backend: B, reader: B.Reader, lessor: consuming Lessor,
+    store: consuming Store<B>, reader: B.Reader, lessor: consuming Lessor,
     cluster: Cluster, alarms: Alarms, configuration: ConfState,
     applied: (index: LogIndex, term: Term), config: ReplicaConfig
   ) {
+    isCompacting = store.isCompacting
     self.store = store
-    self.backend = backend
     self.reader = reader
     self.lessor = lessor
     self.cluster = cluster

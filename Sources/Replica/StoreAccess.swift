@@ -12,7 +12,19 @@ extension Failure {
     switch error {
     case .compacted: self = .compacted
     case .future: self = .futureRevision
+    case .backend(let error): self.init(error)
     }
+  }
+}
+
+extension Failure {
+  /// What a client is told when the storage engine fails a read.
+  public init(_ error: BackendError) {
+    let text: String =
+      switch error {
+      case .full(let text), .corrupt(let text), .failed(let text): text
+      }
+    self.init(.dataLoss, "martlet: storage: " + text)
   }
 }
 
@@ -23,8 +35,8 @@ extension RangeRequest {
       key: bytes.extracting(key).copied(), end: bytes.extracting(end).copied())
     query.revision = revision
     query.limit = Int(clamping: limit)
-    query.order = Int(clamping: order)
-    query.target = Int(clamping: target)
+    query.order = RangeQuery.Order(rawValue: UInt8(clamping: order)) ?? .none
+    query.target = RangeQuery.Target(rawValue: UInt8(clamping: target)) ?? .key
     query.keysOnly = keysOnly
     query.countOnly = countOnly
     query.modMin = modRevisionMin
@@ -49,34 +61,33 @@ public enum StoreReading {
   /// Adds fields 2 to 4 of a RangeResponse.
   public static func encode<R: BackendReader>(
     _ plan: inout RangePlan, _ reader: inout R, into response: inout [UInt8]
-  ) {
-    plan.execute(reader: &reader, field: 2, into: &response)
+  ) throws(Failure) {
+    try execute(&plan, &reader, field: 2, into: &response)
     response.appendField(3, plan.more)
     response.appendField(4, Int64(plan.count))
+  }
+
+  /// Carries out a plan: adds every key-value as field `field`.
+  static func execute<R: BackendReader>(
+    _ plan: inout RangePlan, _ reader: inout R, field: Int, into bytes: inout [UInt8]
+  ) throws(Failure) {
+    do { try plan.execute(reader: &reader, field: field, into: &bytes) } catch {
+      throw Failure(error)
+    }
   }
 
   /// Carries out the plan of one key and adds its encoded key-value; false when there is none.
   public static func first<R: BackendReader>(
     _ plan: inout RangePlan, _ reader: inout R, into bytes: inout [UInt8]
-  ) -> Bool {
+  ) throws(Failure) -> Bool {
     var found: [UInt8] = []
-    plan.execute(reader: &reader, field: 1, into: &found)
+    try execute(&plan, &reader, field: 1, into: &found)
     var cursor = WireCursor(all: found.rawSpan)
     guard let field = try? cursor.next(found.rawSpan), let slice = try? field.bytes else {
       return false
     }
     bytes.append(contentsOf: found.rawSpan.extracting(slice))
     return true
-  }
-
-  /// Adds the changes of whole revisions from `from` up to `to`, as far as the limits go; returns
-  /// the last revision that is complete.
-  public static func changes<B: Backend>(
-    from: Int64, to: Int64, _ store: borrowing Store<B>, _ reader: inout B.Reader,
-    eventsMax: Int, bytesMax: Int, into changes: inout EventBatch
-  ) -> Int64 {
-    store.planChanges(from: from, to: to, into: &changes)
-    return to
   }
 
   /// The newest state of the keys of a range, the writes of an open transaction included.
@@ -86,7 +97,7 @@ public enum StoreReading {
     var plan = RangePlan()
     try self.plan(query, store, &reader, into: &plan)
     var bytes: [UInt8] = []
-    plan.execute(reader: &reader, field: 1, into: &bytes)
+    try execute(&plan, &reader, field: 1, into: &bytes)
     var found: [Stored] = []
     let span = bytes.rawSpan
     var cursor = WireCursor(all: span)

@@ -21,8 +21,7 @@ public struct Limits: Sendable {
   public var keepAlivesPerStreamMax = 1024
   /// Lock, election and observe calls of one loop that may wait at once.
   public var waitersMax = 16_384
-  /// Revisions and bytes of history that watchers are caught up by in one step.
-  public var catchUpEventsMax = 1000
+  /// Bytes of history that watchers are caught up by in one step.
   public var catchUpBytesMax = 4 << 20
   /// A proposal's time, besides two elections. etcd: `ReqTimeout`.
   public var requestTime: UInt64 = 5_000_000_000

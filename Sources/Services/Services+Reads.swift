@@ -67,25 +67,9 @@ extension Services {
     scratch = []
     for item in work {
       response.removeAll(keepingCapacity: true)
-      switch item.result {
-      case .failure(let failure):
-        fail(item.call, failure, out: &out)
+      do throws(Failure) { try encode(item.result, &reader, into: &response) } catch {
+        fail(item.call, error, out: &out)
         continue
-      case .range(var plan):
-        header(revision: plan.revision).encode(into: &response)
-        StoreReading.encode(&plan, &reader, into: &response)
-      case .txn(let holds, let plans, let revision):
-        header(revision: revision).encode(into: &response)
-        response.appendField(2, holds)
-        for var plan in plans {
-          let outer = response.beginMessage(3)
-          let inner = response.beginMessage(1)
-          ResponseHeader(cluster: .init(0), member: .none, revision: plan.revision, term: .zero)
-            .encode(into: &response)
-          StoreReading.encode(&plan, &reader, into: &response)
-          response.endMessage(inner)
-          response.endMessage(outer)
-        }
       }
       guard let call = calls[item.call] else { continue }
       if call.waiter != nil {
@@ -96,6 +80,29 @@ extension Services {
     }
     scratch = response
     executeWatches(reader: &reader, out: &out)
+  }
+
+  private func encode(
+    _ result: Planned.Result, _ reader: inout B.Reader, into response: inout [UInt8]
+  ) throws(Failure) {
+    switch result {
+    case .failure(let failure): throw failure
+    case .range(var plan):
+      header(revision: plan.revision).encode(into: &response)
+      try StoreReading.encode(&plan, &reader, into: &response)
+    case .txn(let holds, let plans, let revision):
+      header(revision: revision).encode(into: &response)
+      response.appendField(2, holds)
+      for var plan in plans {
+        let outer = response.beginMessage(3)
+        let inner = response.beginMessage(1)
+        ResponseHeader(cluster: ClusterID(0), member: .none, revision: plan.revision, term: .zero)
+          .encode(into: &response)
+        try StoreReading.encode(&plan, &reader, into: &response)
+        response.endMessage(inner)
+        response.endMessage(outer)
+      }
+    }
   }
 
   private func header(revision: Int64) -> ResponseHeader {

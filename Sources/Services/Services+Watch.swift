@@ -9,10 +9,10 @@ struct WatchWork {
   /// Previous values to be looked up, and those that were planned.
   var wanted: [WatchHub.PreviousRequest] = []
   var planned: [(request: WatchHub.PreviousRequest, plan: RangePlan?)] = []
-  /// History that was read, of which step, and up to where.
-  var changes = EventBatch()
+  /// History that is to be read, for which step.
+  var history = ChangesPlan()
   var step: WatchHub.CatchUp?
-  var through: Int64 = 0
+  var changes = EventBatch()
   var output = WatchOutput()
 }
 
@@ -104,11 +104,14 @@ extension Services {
     watches.wanted.removeAll(keepingCapacity: true)
     hub.compacted(store.compactRevision)
     guard let step = hub.nextCatchUp() else { return }
-    watches.changes.removeAll()
-    watches.through = StoreReading.changes(
-      from: step.from, to: step.to, store, &reader, eventsMax: limits.catchUpEventsMax,
-      bytesMax: limits.catchUpBytesMax, into: &watches.changes)
-    watches.step = step
+    do throws(StoreError) {
+      try store.planChanges(
+        from: step.from, to: step.to, reader: &reader, into: &watches.history)
+      watches.step = step
+    } catch {
+      // A revision that cannot be read is as good as compacted: the client has to start anew.
+      hub.compacted(step.from + 1)
+    }
   }
 
   /// Without the lock: hands the watchers what was planned.
@@ -119,12 +122,21 @@ extension Services {
     for (request, plan) in planned {
       value.removeAll(keepingCapacity: true)
       var isThere = false
-      if var plan { isThere = StoreReading.first(&plan, &reader, into: &value) }
+      if var plan {
+        isThere = (try? StoreReading.first(&plan, &reader, into: &value)) ?? false
+      }
       if isThere { hub.resolve(request, value.rawSpan) } else { hub.resolve(request, nil) }
     }
     if let step = watches.step {
       watches.step = nil
-      hub.feed(watches.changes, of: step, through: watches.through)
+      watches.changes.removeAll()
+      do throws(BackendError) {
+        let through = try watches.history.execute(
+          reader: &reader, bytesMax: limits.catchUpBytesMax, into: &watches.changes)
+        hub.feed(watches.changes, of: step, through: through)
+      } catch {
+        hub.compacted(step.from + 1)
+      }
     }
     flushWatches(out: &out)
   }

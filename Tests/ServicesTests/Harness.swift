@@ -61,8 +61,10 @@ final class Harness {
   static func makeReplica(
     _ backend: MemoryBackend, quotaBytes: Int64
   ) throws -> Replica<MemoryBackend> {
-    Replica(
-      store: Store(backend: backend), backend: backend, reader: try backend.makeReader(),
+    var leased: [LeasedKey] = []
+    return Replica(
+      store: try Store.open(backend: backend, leased: &leased) { _ in },
+      reader: try backend.makeReader(),
       lessor: Lessor(minTTL: 1), cluster: Cluster(), alarms: Alarms(),
       configuration: ConfState(voters: []), applied: (.zero, .zero),
       config: ReplicaConfig(
