@@ -78,8 +78,6 @@ public struct Outcome: Sendable {
   public var proposals: [Proposal] = []
   /// IDs of Defragment requests: answer each with `defragmented`.
   public var defragmentations: [UInt64] = []
-  /// HashKV and Hash requests, to be computed outside the lock: answer each with `hashed`.
-  public var hashes: [HashRequest] = []
   /// Whether members, version or alarms are other than before.
   public var membershipChanged = false
   /// Whether this member was removed from the cluster: it has to stop.
@@ -98,16 +96,8 @@ public struct Outcome: Sendable {
     configurations.removeAll(keepingCapacity: true)
     proposals.removeAll(keepingCapacity: true)
     defragmentations.removeAll(keepingCapacity: true)
-    hashes.removeAll(keepingCapacity: true)
     membershipChanged = false
     removedSelf = false
     wantsCompaction = false
   }
-}
-
-/// A hash that a client asked for.
-public struct HashRequest: Sendable {
-  public var id: UInt64
-  /// The revision of a HashKV, 0 for the newest; nil: a Hash over everything.
-  public var revision: Int64?
 }

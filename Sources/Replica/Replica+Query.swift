@@ -90,12 +90,10 @@ extension Replica {
       propose(Downgrade(isEnabled: false, target: ""), id: query.id, &outcome)
       return nil
     case .hash:
-      outcome.hashes.append(HashRequest(id: query.id, revision: nil))
+      try hash(query.id, revision: nil)
       return nil
     case .hashKV(let revision):
-      if revision > store.currentRevision { throw .futureRevision }
-      if revision > 0, revision < store.compactRevision { throw .compacted }
-      outcome.hashes.append(HashRequest(id: query.id, revision: revision))
+      try hash(query.id, revision: revision)
       return nil
     case .defragment:
       outcome.defragmentations.append(query.id)

@@ -41,6 +41,9 @@ public struct ReplicaConfig: Sendable {
 public struct Replica<B: Backend>: ~Copyable {
   public var store: Store<B>
   var reader: B.Reader
+  /// For hashes alone, which keep their snapshot over many steps.
+  var hashReader: B.Reader
+  var hashJobs: [HashJob<B>] = []
   var lessor: Lessor
   public internal(set) var cluster: Cluster
   public internal(set) var alarms: Alarms
@@ -66,13 +69,14 @@ public struct Replica<B: Backend>: ~Copyable {
   /// `applied`: the entry that the snapshot of `cluster` ends with; entries after it are applied
   /// again to membership, and to the store those after its consistent index.
   public init(
-    store: consuming Store<B>, reader: B.Reader, lessor: consuming Lessor,
+    store: consuming Store<B>, reader: B.Reader, hashReader: B.Reader, lessor: consuming Lessor,
     cluster: Cluster, alarms: Alarms, configuration: ConfState,
     applied: (index: LogIndex, term: Term), config: ReplicaConfig
   ) {
     isCompacting = store.isCompacting
     self.store = store
     self.reader = reader
+    self.hashReader = hashReader
     self.lessor = lessor
     self.cluster = cluster
     self.alarms = alarms

@@ -25,6 +25,7 @@ final class Harness {
   var now: UInt64 = 1_000_000_000_000
   var nextCall: UInt64 = 1
   var index = LogIndex.zero
+  var settled = 0
   /// While false, nothing that is proposed commits and no read index is confirmed.
   var isConnected = true
   var pendingProposals: [Proposal] = []
@@ -64,7 +65,7 @@ final class Harness {
     var leased: [LeasedKey] = []
     return Replica(
       store: try Store.open(backend: backend, leased: &leased) { _ in },
-      reader: try backend.makeReader(),
+      reader: try backend.makeReader(), hashReader: try backend.makeReader(),
       lessor: Lessor(minTTL: 1), cluster: Cluster(), alarms: Alarms(),
       configuration: ConfState(voters: []), applied: (.zero, .zero),
       config: ReplicaConfig(
@@ -96,6 +97,7 @@ final class Harness {
     outbox.proposals.isEmpty && outbox.queries.isEmpty && outbox.readIndexTicket == nil
       && outbox.replies.isEmpty && outcome.completions[0].isEmpty && outcome.events.isEmpty
       && outcome.proposals.isEmpty && !outcome.wantsCompaction && !services.wantsStore
+      && !replica.isHashing && !replica.isCompacting
   }
 
   /// Lets everything run until nothing moves.
@@ -123,8 +125,19 @@ final class Harness {
           services.flush(out: &outbox)
         }
       }
+      replica.hashStep(rowsMax: 2, into: &outcome)
       if replica.isCompacting { _ = replica.compactStep(keysMax: 100, into: &outcome) }
     } while !isIdle
+    // Every other time what is buffered goes to the backend, so that reads find both.
+    settled += 1
+    if settled % 2 == 0 { save() }
+  }
+
+  /// What the background thread does: commits the write buffer.
+  func save() {
+    let batch = replica.store.freeze()
+    guard (try? backend.commit(batch)) != nil else { preconditionFailure("no commit fails here") }
+    replica.store.dropFrozen()
   }
 
   private func deliverOutcome() {

@@ -8,6 +8,7 @@ import Testing
 @Suite struct Maintenance {
   @Test func `a status has all that 3.5 tells`() throws {
     let member = try Harness()
+    member.save()
     let status = try member.call(.status, [])
     #expect(status.text(2) == "3.5.21")
     #expect(status.number(3) > 0 && status.number(9) > 0)
@@ -56,6 +57,29 @@ import Testing
     #expect(throws: Failure.noSpace) { try member.call(.put, Request.put("a", "1")) }
     #expect(member.replica.alarms.isActive(.noSpace))
     #expect(throws: Never.self) { try member.call(.range, Request.get("a")) }
+  }
+
+  @Test func `a hash covers the revisions up to the one asked for`() throws {
+    let member = try Harness()
+    for value in 1...5 { _ = try member.call(.put, Request.put("a", "\(value)")) }
+    let all = try member.call(.hashKV, [])
+    #expect(all.revision == 6 && all.number(2) != 0 && all.number(3) == -1)
+    let early = try member.call(.hashKV, Request.make((1, .number(3))))
+    #expect(early.number(2) != all.number(2))
+    _ = try member.call(.put, Request.put("a", "6"))
+    let again = try member.call(.hashKV, Request.make((1, .number(6))))
+    #expect(again.number(2) == all.number(2))
+    #expect(throws: Failure.futureRevision) {
+      try member.call(.hashKV, Request.make((1, .number(99))))
+    }
+    _ = try member.call(.compact, Request.make((1, .number(4)), (2, .number(1))))
+    #expect(throws: Failure.compacted) {
+      try member.call(.hashKV, Request.make((1, .number(3))))
+    }
+    member.save()
+    let whole = try member.call(.hash, [])
+    let same = try member.call(.hash, [])
+    #expect(whole.number(2) != 0 && whole == same)
   }
 
   @Test func `what is not built yet says so`() throws {
