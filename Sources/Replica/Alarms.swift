@@ -1,0 +1,69 @@
+public import Basics
+
+/// The alarms that members have raised. etcd: v3alarm `AlarmStore`.
+public struct Alarms: Equatable, Sendable {
+  /// etcdserverpb.AlarmType.
+  public enum Kind: Int64, CaseIterable, Sendable {
+    case noSpace = 1, corrupt = 2
+  }
+
+  public struct Alarm: Hashable, Sendable {
+    public var member: NodeID
+    public var kind: Kind
+  }
+
+  /// By kind, then member.
+  public private(set) var active: [Alarm] = []
+
+  public init() {}
+
+  /// Takes a row of the alarm bucket: its key is the encoded AlarmMember.
+  public mutating func restore(row key: RawSpan) throws(WireError) {
+    let numbers = try Numbers(Slice(start: 0, count: key.byteCount), in: key)
+    guard let kind = Kind(rawValue: numbers.signed(2)) else { throw .malformed }
+    _ = insert(Alarm(member: NodeID(numbers[1]), kind: kind))
+  }
+
+  public func isActive(_ kind: Kind) -> Bool { active.contains { $0.kind == kind } }
+
+  /// True when the alarm was not there before.
+  mutating func insert(_ alarm: Alarm) -> Bool {
+    guard !active.contains(alarm) else { return false }
+    active.append(alarm)
+    active.sort { ($0.kind.rawValue, $0.member) < ($1.kind.rawValue, $1.member) }
+    return true
+  }
+
+  /// True when the alarm was there.
+  mutating func remove(_ alarm: Alarm) -> Bool {
+    guard let index = active.firstIndex(of: alarm) else { return false }
+    active.remove(at: index)
+    return true
+  }
+
+  /// An encoded AlarmMember.
+  static func row(_ alarm: Alarm) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.appendField(1, alarm.member.rawValue)
+    bytes.appendField(2, alarm.kind.rawValue)
+    return bytes
+  }
+
+  /// The proposal that raises an alarm.
+  public static func proposal(_ kind: Kind, of member: NodeID, id: UInt64) -> Proposal {
+    var request: [UInt8] = []
+    request.appendField(1, 1 as Int64)
+    request.appendField(2, member.rawValue)
+    request.appendField(3, kind.rawValue)
+    var data: [UInt8] = []
+    InternalRequest.encode(.alarm, request.rawSpan, id: id, into: &data)
+    return Proposal(id: id, data: data)
+  }
+
+  /// As etcd prints an alarm into a status: `memberID:… alarm:NOSPACE `.
+  public static func text(_ alarm: Alarm) -> String {
+    let name = alarm.kind == .noSpace ? "NOSPACE" : "CORRUPT"
+    return alarm.member == .none
+      ? "alarm:\(name) " : "memberID:\(alarm.member.rawValue) alarm:\(name) "
+  }
+}

@@ -1,0 +1,103 @@
+public import Basics
+public import Membership
+public import MVCC
+public import Raft
+
+/// What became of one request.
+public struct Completion: Sendable {
+  public var id: UInt64
+  /// Nil when the request was carried out; then `payload` is the encoded response.
+  public var failure: Failure?
+  public var payload: Slice
+}
+
+/// Answers for one io loop: many completions over one arena.
+public struct CompletionBatch: Sendable {
+  public private(set) var arena: [UInt8] = []
+  public private(set) var items: [Completion] = []
+
+  public init() {}
+  public var isEmpty: Bool { items.isEmpty }
+
+  mutating func append(_ id: UInt64, failure: Failure) {
+    items.append(Completion(id: id, failure: failure, payload: .empty))
+  }
+
+  mutating func append(_ id: UInt64, response: RawSpan) {
+    let payload = Slice(start: arena.count, count: response.byteCount)
+    arena.append(contentsOf: response)
+    items.append(Completion(id: id, failure: nil, payload: payload))
+  }
+
+  public mutating func removeAll() {
+    arena.removeAll(keepingCapacity: true)
+    items.removeAll(keepingCapacity: true)
+  }
+}
+
+/// Something for the log.
+public struct Proposal: Sendable {
+  public var id: UInt64
+  public var kind: EntryKind
+  public var data: [UInt8]
+
+  /// A request: a normal entry.
+  public init(id: UInt64, data: [UInt8]) {
+    self.id = id
+    kind = .normal
+    self.data = data
+  }
+
+  /// A change of the configuration.
+  init(id: UInt64, change: MemberChange) {
+    self.id = id
+    kind = .confChange
+    data = change.confChange(id: id).encoded(as: .confChange)
+  }
+}
+
+/// A configuration entry that was applied, for Raft to follow.
+public struct ConfigurationApplied: Sendable {
+  public var index: LogIndex
+  /// Nil when the change was refused: Raft then only forgets that one was pending.
+  public var change: ConfChange?
+  /// The same as membership sees it: whose peer URLs are new, and who is gone.
+  public var member: MemberChange?
+}
+
+/// What a batch of applied entries, queries or a tick leaves to do. Kept and cleared by the
+/// shell, which hands each part on.
+public struct Outcome: Sendable {
+  /// By io loop.
+  public var completions: [CompletionBatch]
+  /// For every loop's watchers.
+  public var events = EventBatch()
+  /// For Raft.
+  public var configurations: [ConfigurationApplied] = []
+  /// For the log: alarms, lease revocations, configuration changes that passed the checks.
+  public var proposals: [Proposal] = []
+  /// IDs of Defragment requests: answer each with `defragmented`.
+  public var defragmentations: [UInt64] = []
+  /// Whether members, version or alarms are other than before.
+  public var membershipChanged = false
+  /// Whether this member was removed from the cluster: it has to stop.
+  public var removedSelf = false
+  /// Whether a compaction waits for `compactStep`.
+  public var wantsCompaction = false
+
+  public init(loops: Int) {
+    precondition(loops > 0 && loops <= RequestIDs.loopsMax)
+    completions = Array(repeating: CompletionBatch(), count: loops)
+  }
+
+  public mutating func removeAll() {
+    for index in completions.indices { completions[index].removeAll() }
+    events.removeAll()
+    configurations.removeAll(keepingCapacity: true)
+    proposals.removeAll(keepingCapacity: true)
+    defragmentations.removeAll(keepingCapacity: true)
+    membershipChanged = false
+    removedSelf = false
+    wantsCompaction = false
+  }
+}

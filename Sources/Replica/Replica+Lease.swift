@@ -1,0 +1,100 @@
+public import Basics
+internal import Lease
+internal import MVCC
+internal import Raft
+
+extension Failure {
+  init(_ error: LeaseError) {
+    switch error {
+    case .notFound: self = .leaseNotFound
+    case .exists: self = .leaseExists
+    case .tooLarge: self = .leaseTTLTooLarge
+    case .notPrimary: self = .notPrimary
+    }
+  }
+}
+
+extension Replica {
+  /// The key of a lease's row: the ID, big endian.
+  static func row(_ lease: LeaseID) -> [UInt8] {
+    stride(from: 56, through: 0, by: -8).map {
+      UInt8(truncatingIfNeeded: lease.rawValue >> Int64($0))
+    }
+  }
+
+  /// leasepb.Lease.
+  private static func record(_ lease: LeaseID, ttl: Int64, remaining: Int64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.appendField(1, lease.rawValue)
+    bytes.appendField(2, ttl)
+    bytes.appendField(3, remaining)
+    return bytes
+  }
+
+  /// LeaseGrantRequest {TTL=1, ID=2}.
+  mutating func grant(
+    _ request: Numbers, now: UInt64, into response: inout [UInt8]
+  ) throws(Failure) {
+    let lease = LeaseID(request.signed(2))
+    let ttl: Int64
+    do { ttl = try lessor.grant(lease, ttl: request.signed(1), now: now) } catch {
+      throw Failure(error)
+    }
+    store.putMeta(
+      bucket: .lease, key: Self.row(lease),
+      value: Self.record(lease, ttl: ttl, remaining: 0))
+    header.encode(into: &response)
+    response.appendField(2, lease.rawValue)
+    response.appendField(3, ttl)
+  }
+
+  /// LeaseRevokeRequest {ID=1}: removes the lease and, in one revision, its keys in bytewise
+  /// order.
+  mutating func revoke(
+    _ request: Numbers, into response: inout [UInt8], _ outcome: inout Outcome
+  ) throws(Failure) {
+    let lease = LeaseID(request.signed(1))
+    let keys: [[UInt8]]
+    do { keys = try lessor.revoke(lease) } catch { throw Failure(error) }
+    store.begin()
+    for key in keys {
+      _ = store.deleteRange(from: key.rawSpan, to: RawSpan()) { _ in }
+    }
+    store.removeMeta(bucket: .lease, key: Self.row(lease))
+    store.end(into: &outcome.events)
+    header.encode(into: &response)
+  }
+
+  mutating func checkpoint(
+    _ checkpoints: [(lease: LeaseID, remaining: Int64)], into response: inout [UInt8]
+  ) {
+    for (lease, remaining) in checkpoints { lessor.checkpoint(lease, remaining: remaining) }
+    header.encode(into: &response)
+  }
+
+  /// Tells the replica whether this member leads, and in which term. A leader's leases run from
+  /// when all of the terms before its own has been applied; no one else's run at all.
+  public mutating func roleChanged(leads term: Term?, now: UInt64) {
+    leadingTerm = term
+    if term == nil { lessor.demote() }
+    promoteIfLeading(now: now)
+  }
+
+  mutating func promoteIfLeading(now: UInt64) {
+    guard let leadingTerm, leadingTerm == startedTerm else { return }
+    lessor.promote(extend: config.electionTimeout, now: now)
+  }
+
+  /// Proposes revocations for the leases that have run out by `now`. Called on every tick, on
+  /// the leader only to any effect.
+  public mutating func tick(now: UInt64, into outcome: inout Outcome) {
+    for lease in lessor.expired(now: now, limit: config.revocationsMax) {
+      var request: [UInt8] = []
+      request.appendField(1, lease.rawValue)
+      let id = ids.next()
+      var data: [UInt8] = []
+      InternalRequest.encode(.leaseRevoke, request.rawSpan, id: id, into: &data)
+      outcome.proposals.append(Proposal(id: id, data: data))
+    }
+  }
+}

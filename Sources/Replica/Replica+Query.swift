@@ -1,0 +1,161 @@
+public import Basics
+internal import Lease
+public import Membership
+internal import MVCC
+
+/// A question that the apply thread answers without the log.
+public struct Query: Sendable {
+  public enum Kind: Sendable {
+    /// On the leader only: prolongs a lease. Answer: LeaseKeepAliveResponse.
+    case keepAlive(LeaseID)
+    case timeToLive(LeaseID, withKeys: Bool)
+    case leases
+    case members
+    /// A change of the configuration, to be proposed when it keeps a quorum.
+    case change(MemberChange)
+    case moveLeader(to: NodeID)
+    /// DowngradeRequest: validate (nil), or enable the version given.
+    case validateDowngrade(String)
+    case enableDowngrade(String)
+    case cancelDowngrade
+    case hash
+    case hashKV(revision: Int64)
+    case defragment
+  }
+
+  public var id: UInt64
+  public var kind: Kind
+
+  public init(id: UInt64, kind: Kind) {
+    self.id = id
+    self.kind = kind
+  }
+}
+
+extension Replica {
+  /// Answers a question at `now`. Changes no state but leases' expiry.
+  public mutating func query(_ query: Query, now: UInt64, into outcome: inout Outcome) {
+    do throws(Failure) {
+      if let response = try answer(query, now: now, &outcome) {
+        complete(query.id, response: response, &outcome)
+      }
+    } catch {
+      complete(query.id, failure: error, &outcome)
+    }
+  }
+
+  /// The response, or nil when it comes later.
+  private mutating func answer(
+    _ query: Query, now: UInt64, _ outcome: inout Outcome
+  ) throws(Failure) -> [UInt8]? {
+    var response: [UInt8] = []
+    switch query.kind {
+    case .keepAlive(let lease): return try keepAlive(lease, now: now)
+    case .timeToLive(let lease, let withKeys):
+      return timeToLive(lease, withKeys: withKeys, now: now)
+    case .leases:
+      header.encode(into: &response)
+      for lease in lessor.leases {
+        let mark = response.beginMessage(2)
+        response.appendField(1, lease.rawValue)
+        response.endMessage(mark)
+      }
+      return response
+    case .members:
+      memberHeader.encode(into: &response)
+      for member in cluster.members {
+        response.appendMessage(2, Self.encode(member).rawSpan)
+      }
+      return response
+    case .change(let change):
+      if config.strictReconfiguration {
+        do { try cluster.checkQuorum(change) } catch { throw Failure(error) }
+      }
+      outcome.proposals.append(Proposal(id: query.id, change: change))
+      return nil
+    case .moveLeader(let target):
+      guard let member = cluster.member(target), !member.isLearner else { throw .badTransferee }
+      return []
+    case .validateDowngrade(let target):
+      try validateDowngrade(target)
+      header.encode(into: &response)
+      response.appendField(2, cluster.version?.text ?? "")
+      return response
+    case .enableDowngrade(let target):
+      let version = try validateDowngrade(target)
+      propose(Downgrade(isEnabled: true, target: version.text), id: query.id, &outcome)
+      return nil
+    case .cancelDowngrade:
+      guard cluster.downgrade?.isEnabled ?? false else { throw .noDowngrade }
+      propose(Downgrade(isEnabled: false, target: ""), id: query.id, &outcome)
+      return nil
+    case .hash:
+      try hash(query.id, revision: nil)
+      return nil
+    case .hashKV(let revision):
+      try hash(query.id, revision: revision)
+      return nil
+    case .defragment:
+      outcome.defragmentations.append(query.id)
+      return nil
+    }
+  }
+
+  private mutating func keepAlive(_ lease: LeaseID, now: UInt64) throws(Failure) -> [UInt8] {
+    var response: [UInt8] = []
+    header.encode(into: &response)
+    response.appendField(2, lease.rawValue)
+    do throws(LeaseError) {
+      response.appendField(3, try lessor.renew(lease, now: now))
+    } catch {
+      // A lease that is gone is answered with no TTL rather than refused.
+      guard error == .notFound else { throw Failure(error) }
+    }
+    return response
+  }
+
+  private func timeToLive(_ lease: LeaseID, withKeys: Bool, now: UInt64) -> [UInt8] {
+    var response: [UInt8] = []
+    header.encode(into: &response)
+    response.appendField(2, lease.rawValue)
+    guard let found = lessor.timeToLive(lease, now: now) else {
+      response.appendField(3, -1 as Int64)
+      return response
+    }
+    response.appendField(3, found.remaining)
+    response.appendField(4, found.granted)
+    if withKeys { for key in found.keys { response.appendMessage(5, key.rawSpan) } }
+    return response
+  }
+
+  /// The version that a downgrade to `target` would go to.
+  @discardableResult
+  private func validateDowngrade(_ target: String) throws(Failure) -> ClusterVersion {
+    guard let wanted = ClusterVersion(target) ?? ClusterVersion(target + ".0") else {
+      throw .downgradeFormat
+    }
+    guard let version = cluster.version else { throw .clusterVersionUnavailable }
+    guard wanted.major == version.major, version.minor > 0, wanted.minor == version.minor - 1
+    else { throw .downgradeTarget }
+    guard !(cluster.downgrade?.isEnabled ?? false) else { throw .downgradeInProgress }
+    return wanted.cluster
+  }
+
+  private func propose(_ downgrade: Downgrade, id: UInt64, _ outcome: inout Outcome) {
+    var request: [UInt8] = []
+    request.appendField(1, downgrade.isEnabled)
+    request.appendField(2, downgrade.target)
+    var data: [UInt8] = []
+    InternalRequest.encode(.downgrade, request.rawSpan, id: id, into: &data)
+    outcome.proposals.append(Proposal(id: id, data: data))
+  }
+
+  /// Answers a Defragment; `failure` is the storage engine's when it did not succeed.
+  public func defragmented(_ id: UInt64, failure: Failure?, into outcome: inout Outcome) {
+    if let failure {
+      complete(id, failure: failure, &outcome)
+    } else {
+      complete(id, response: [], &outcome)
+    }
+  }
+}

@@ -1,0 +1,85 @@
+public import Basics
+public import Replica
+
+/// A call of one loop; its number is never used twice.
+public struct CallID: Hashable, Comparable, Sendable {
+  public var rawValue: UInt64
+  public init(_ rawValue: UInt64) { self.rawValue = rawValue }
+  public static func < (a: CallID, b: CallID) -> Bool { a.rawValue < b.rawValue }
+}
+
+/// What one wake of a loop has to send and to ask. Kept and cleared by the shell.
+public struct Outbox: Sendable {
+  public enum Reply: Sendable {
+    /// One message, in the arena.
+    case message(CallID, Slice)
+    /// The end of the call: OK when there is no failure. Nothing follows.
+    case finish(CallID, Failure?)
+  }
+
+  public private(set) var arena: [UInt8] = []
+  /// In order, per call.
+  public private(set) var replies: [Reply] = []
+  public var proposals: [Proposal] = []
+  public var queries: [Query] = []
+  /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
+  public var readIndexTicket: UInt64?
+  /// Leadership is to go to this member.
+  public var transferee: NodeID?
+
+  public init() {}
+
+  mutating func message(_ call: CallID, _ bytes: RawSpan) {
+    let slice = Slice(start: arena.count, count: bytes.byteCount)
+    arena.append(contentsOf: bytes)
+    replies.append(.message(call, slice))
+  }
+
+  mutating func finish(_ call: CallID, _ failure: Failure?) {
+    replies.append(.finish(call, failure))
+  }
+
+  public mutating func removeAll() {
+    arena.removeAll(keepingCapacity: true)
+    replies.removeAll(keepingCapacity: true)
+    proposals.removeAll(keepingCapacity: true)
+    queries.removeAll(keepingCapacity: true)
+    readIndexTicket = nil
+    transferee = nil
+  }
+}
+
+/// What a loop knows of its member; the shell brings it up to date before each dispatch.
+public struct MemberStatus: Sendable {
+  public var member: NodeID
+  public var cluster: ClusterID
+  /// `NodeID.none` while there is none.
+  public var leader = NodeID.none
+  public var term = Term.zero
+  public var commitIndex = LogIndex.zero
+  public var appliedIndex = LogIndex.zero
+  /// Monotonic, in nanoseconds.
+  public var now: UInt64 = 0
+  /// Since 1970.
+  public var unixSeconds: Int64 = 0
+  public var revision: Int64 = 1
+  public var compactRevision: Int64 = -1
+  public var databaseBytes = 0
+  public var databaseBytesInUse = 0
+  /// As `--quota-backend-bytes`.
+  public var quotaBytes: Int64 = 0
+  public var version = ""
+  public var isLearner = false
+  public var alarms: [Alarms.Alarm] = []
+  /// Members whose log the leader knows about, and whether each has caught up with it.
+  public var progress: [(member: NodeID, isReady: Bool)] = []
+  /// Whether `grpc.health.v1` answers SERVING.
+  public var isServing = true
+
+  public init(member: NodeID, cluster: ClusterID) {
+    self.member = member
+    self.cluster = cluster
+  }
+
+  public var isLeader: Bool { leader == member && member != .none }
+}

@@ -1,0 +1,98 @@
+internal import Basics
+internal import Membership
+internal import MVCC
+internal import Replica
+
+extension Services {
+  mutating func receiveCluster(
+    _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
+  ) throws(Failure) {
+    let texts = try Texts(message)
+    let numbers = try Numbers(lenient: message)
+    switch method {
+    case .memberList:
+      if numbers[1] != 0 {
+        try read(id, .query(.members), [], isSerializable: false)
+      } else {
+        try ask(id, .members, out: &out)
+      }
+    case .memberAdd:
+      let urls: [String]
+      do { urls = try checkedURLs(texts.all(1)) } catch { throw .badMemberURLs }
+      let node = memberID(
+        peerURLs: urls, token: "", addedAt: status.unixSeconds, digest: digest)
+      let member = Member(
+        id: node, name: "", peerURLs: urls, clientURLs: [], isLearner: numbers[2] != 0)
+      try ask(id, .change(.add(member)), out: &out)
+    case .memberRemove: try ask(id, .change(.remove(NodeID(numbers[1]))), out: &out)
+    case .memberUpdate:
+      let member = Member(
+        id: NodeID(numbers[1]), name: "", peerURLs: texts.all(2), clientURLs: [],
+        isLearner: false)
+      try ask(id, .change(.update(member)), out: &out)
+    default:
+      // Only the leader knows how far a learner has come.
+      guard status.isLeader else {
+        throw status.leader == .none ? Failure.noLeader : Failure.notLeader
+      }
+      let node = NodeID(numbers[1])
+      guard let progress = status.progress.first(where: { $0.member == node }) else {
+        throw .memberNotFound
+      }
+      guard progress.isReady else { throw .learnerNotReady }
+      try ask(id, .change(.promote(node)), out: &out)
+    }
+  }
+}
+
+extension Services {
+  mutating func receiveMaintenance(
+    _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
+  ) throws(Failure) {
+    let texts = try Texts(message)
+    let numbers = try Numbers(lenient: message)
+    switch method {
+    case .alarm: try propose(id, .alarm, message, out: &out)
+    case .status:
+      let response = statusResponse()
+      answer(id, response.rawSpan, out: &out)
+    case .defragment: try ask(id, .defragment, out: &out)
+    case .hash: try ask(id, .hash, out: &out)
+    case .hashKV: try ask(id, .hashKV(revision: numbers.signed(1)), out: &out)
+    case .moveLeader:
+      guard status.isLeader else { throw .notLeader }
+      let target = NodeID(numbers[1])
+      calls[id]?.transferee = target
+      transfers.append(id)
+      try ask(id, .moveLeader(to: target), out: &out)
+    case .downgrade:
+      let kind: Query.Kind =
+        switch numbers[1] {
+        case 0: .validateDowngrade(texts.first(2))
+        case 1: .enableDowngrade(texts.first(2))
+        case 2: .cancelDowngrade
+        default: throw .unknownMethod
+        }
+      try read(id, .query(kind), [], isSerializable: false)
+    default:
+      throw Failure(
+        .unimplemented, "etcdserver: snapshots are not supported by this server yet")
+    }
+  }
+
+  private func statusResponse() -> [UInt8] {
+    var response: [UInt8] = []
+    header.encode(into: &response)
+    response.appendField(2, status.version)
+    response.appendField(3, Int64(status.databaseBytes))
+    response.appendField(4, status.leader.rawValue)
+    response.appendField(5, status.commitIndex.rawValue)
+    response.appendField(6, status.term.rawValue)
+    response.appendField(7, status.appliedIndex.rawValue)
+    if status.leader == .none { response.appendField(8, Failure.noLeader.text) }
+    for alarm in status.alarms { response.appendField(8, Alarms.text(alarm)) }
+    response.appendField(9, Int64(status.databaseBytesInUse))
+    response.appendField(10, status.isLearner)
+    return response
+  }
+}

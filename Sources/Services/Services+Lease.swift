@@ -1,0 +1,56 @@
+internal import Basics
+internal import MVCC
+internal import Replica
+
+extension Services {
+  mutating func receiveLease(
+    _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
+  ) throws(Failure) {
+    let numbers = try Numbers(whole: message)
+    switch method {
+    case .leaseGrant:
+      try checkQuota(Quota.leaseCost, out: &out)
+      try grant(id, ttl: numbers.signed(1), LeaseID(numbers.signed(2)), out: &out)
+    case .leaseRevoke: try propose(id, .leaseRevoke, message, out: &out)
+    case .leaseTimeToLive:
+      try requireLeadership()
+      let query = Query.Kind.timeToLive(LeaseID(numbers.signed(1)), withKeys: numbers[2] != 0)
+      try ask(id, query, out: &out)
+    default: try ask(id, .leases, out: &out)
+    }
+  }
+
+  /// Proposes a grant; a lease without an ID gets one here, since chance has no place on apply.
+  mutating func grant(
+    _ id: CallID, ttl: Int64, _ lease: LeaseID, out: inout Outbox
+  ) throws(Failure) {
+    var lease = lease
+    while lease == .none { lease = LeaseID(Int64(random.next() >> 1)) }
+    var request: [UInt8] = []
+    request.appendField(1, ttl)
+    request.appendField(2, lease.rawValue)
+    try propose(id, .leaseGrant, request.rawSpan, out: &out)
+  }
+
+  /// Serves one message of a stream.
+  mutating func receiveStreamed(
+    _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
+  ) throws(Failure) {
+    guard method == .leaseKeepAlive else {
+      return try receiveWatch(id, message, out: &out)
+    }
+    let numbers = try Numbers(whole: message)
+    try requireLeadership()
+    guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax else {
+      throw .tooMany
+    }
+    try ask(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
+    calls[id]?.outstanding += 1
+  }
+
+  /// Only the leader knows how long leases have left.
+  private func requireLeadership() throws(Failure) {
+    if status.leader == .none { throw .noLeader }
+    if !status.isLeader { throw .notPrimary }
+  }
+}

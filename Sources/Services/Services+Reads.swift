@@ -1,0 +1,113 @@
+internal import Basics
+public import MVCC
+internal import Replica
+
+/// A read that has been planned under the lock and is to be carried out without it.
+struct Planned {
+  enum Result {
+    case range(RangePlan)
+    /// Which branch a transaction takes and the plans of its ranges, in order.
+    case txn(Bool, [RangePlan], revision: Int64)
+    case failure(Failure)
+  }
+
+  var call: CallID
+  var result: Result
+}
+
+extension Services {
+  /// Whether anything has to be read.
+  public var wantsStore: Bool { !reads.ready.isEmpty || watchesWantStore }
+
+  /// Plans all reads that may go ahead. Under the store's read lock.
+  public mutating func plan(store: borrowing Store<B>, reader: inout B.Reader) {
+    for read in reads.ready where calls[read.call] != nil {
+      var result: Planned.Result
+      do throws(Failure) {
+        result = try plan(read, store, &reader)
+      } catch {
+        result = .failure(error)
+      }
+      planned.append(Planned(call: read.call, result: result))
+    }
+    reads.ready.removeAll(keepingCapacity: true)
+    planWatches(store: store, reader: &reader)
+  }
+
+  private func plan(
+    _ read: Read, _ store: borrowing Store<B>, _ reader: inout B.Reader
+  ) throws(Failure) -> Planned.Result {
+    let bytes = read.message.rawSpan
+    switch read.kind {
+    case .range(let request):
+      var plan = RangePlan()
+      try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
+      return .range(plan)
+    case .txn(let txn):
+      var path: [Bool] = []
+      try StoreReading.choose(txn, bytes, store, &reader, into: &path)
+      var step = 0
+      try StoreReading.checkRanges(txn, path, &step, store)
+      var plans: [RangePlan] = []
+      for case .range(let request) in path[0] ? txn.success : txn.failure {
+        var plan = RangePlan()
+        try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
+        plans.append(plan)
+      }
+      return .txn(path[0], plans, revision: store.currentRevision)
+    case .query: preconditionFailure("a question is not for the store")
+    }
+  }
+
+  /// Carries out what was planned and answers it. Without the lock.
+  public mutating func execute(reader: inout B.Reader, out: inout Outbox) {
+    let work = planned
+    planned.removeAll(keepingCapacity: true)
+    var response = scratch
+    scratch = []
+    for item in work {
+      response.removeAll(keepingCapacity: true)
+      do throws(Failure) { try encode(item.result, &reader, into: &response) } catch {
+        fail(item.call, error, out: &out)
+        continue
+      }
+      guard let call = calls[item.call] else { continue }
+      if call.waiter != nil {
+        advance(item.call, failure: nil, response.rawSpan, out: &out)
+      } else {
+        answer(item.call, response.rawSpan, out: &out)
+      }
+    }
+    scratch = response
+    executeWatches(reader: &reader, out: &out)
+  }
+
+  private func encode(
+    _ result: Planned.Result, _ reader: inout B.Reader, into response: inout [UInt8]
+  ) throws(Failure) {
+    switch result {
+    case .failure(let failure): throw failure
+    case .range(var plan):
+      header(revision: plan.revision).encode(into: &response)
+      try StoreReading.encode(&plan, &reader, into: &response)
+    case .txn(let holds, let plans, let revision):
+      header(revision: revision).encode(into: &response)
+      response.appendField(2, holds)
+      for var plan in plans {
+        let outer = response.beginMessage(3)
+        let inner = response.beginMessage(1)
+        ResponseHeader(cluster: ClusterID(0), member: .none, revision: plan.revision, term: .zero)
+          .encode(into: &response)
+        try StoreReading.encode(&plan, &reader, into: &response)
+        response.endMessage(inner)
+        response.endMessage(outer)
+      }
+    }
+  }
+
+  private func header(revision: Int64) -> ResponseHeader {
+    var header = header
+    header.revision = revision
+    return header
+  }
+}

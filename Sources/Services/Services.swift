@@ -1,0 +1,177 @@
+internal import Basics
+public import Membership
+public import MVCC
+internal import Replica
+
+/// One call as the services see it.
+struct Call {
+  var method: Method
+  /// Whether the client would rather be refused than served by a member without a leader.
+  var needsLeader: Bool
+  /// The client's own deadline; the largest number when it gave none.
+  var deadline: UInt64
+  var hasRequest = false
+  var isHalfClosed = false
+  /// Keep-alives that wait for their answers.
+  var outstanding = 0
+  /// What MoveLeader waits for.
+  var transferee: NodeID?
+  /// The course of a Lock, Campaign, Observe or the like.
+  var waiter: Waiter?
+}
+
+/// The gRPC services of one io loop, sans-I/O: calls and messages in, replies, proposals and
+/// questions out. Decodes, checks, asks and encodes; owns no thread, no clock and no socket.
+///
+/// In one wake the shell sets `status`, feeds whatever has happened, calls `flush`, then, when
+/// `wantsStore`, `plan` under the store's read lock and `execute` without it.
+public struct Services<B: Backend>: ~Copyable {
+  public var status: MemberStatus
+  let limits: Limits
+  let digest: Digest
+  var random: Random
+  var ids: RequestIDs
+  /// Looked up, never walked through.
+  var calls: [CallID: Call] = [:]
+  /// Streams that end when the leader is lost, in order of their opening.
+  var leaderStreams: [CallID] = []
+  /// Calls that wait for leadership to move.
+  var transfers: [CallID] = []
+  var waits = WaitQueue()
+  var deadlines = DeadlineHeap()
+  var reads = ReadQueue()
+  var planned: [Planned] = []
+  var waiters = Waiters()
+  var hub: WatchHub
+  var watches = WatchWork()
+  /// When the leader was lost; nil while there is one.
+  var leaderlessSince: UInt64?
+  var lastLeader: NodeID
+  var scratch: [UInt8] = []
+
+  /// `status` says at which revision the changes that `events` will bring begin.
+  /// `loop`: this loop's number, 0 to 14. `digest`: SHA-1, for the IDs of members to be added.
+  public init(
+    status: MemberStatus, limits: Limits, loop: Int, startSeconds: UInt64, seed: UInt64,
+    digest: @escaping Digest
+  ) {
+    precondition(loop < RequestIDs.loopsMax)
+    self.status = status
+    self.limits = limits
+    self.digest = digest
+    random = Random(seed: seed)
+    ids = RequestIDs(member: status.member, startSeconds: startSeconds, loop: loop)
+    lastLeader = status.leader
+    hub = WatchHub(
+      limits: limits.watch, currentRevision: status.revision,
+      compactRevision: status.compactRevision, seed: random.next())
+  }
+
+  /// Opens a call. `timeout`: what `grpc-timeout` gives it, in nanoseconds, or nil. A call that
+  /// cannot be served is finished at once.
+  public mutating func open(
+    _ id: CallID, _ method: Method, needsLeader: Bool, timeout: UInt64?, token: [UInt8],
+    out: inout Outbox
+  ) {
+    precondition(calls[id] == nil, "a call's number is used twice")
+    guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
+    if needsLeader, status.leader == .none { return out.finish(id, .noLeader) }
+    if status.isLearner, method.isServerStreaming, method != .healthWatch {
+      return out.finish(id, .notSupportedForLearner)
+    }
+    var call = Call(method: method, needsLeader: needsLeader, deadline: .max)
+    if let timeout {
+      let (deadline, isBeyond) = status.now.addingReportingOverflow(timeout)
+      call.deadline = isBeyond ? .max : deadline
+      if !isBeyond { deadlines.insert(deadline, id) }
+    }
+    if needsLeader, method.isServerStreaming { leaderStreams.append(id) }
+    calls[id] = call
+  }
+
+  /// Takes one message of a call. A call that is over is ignored: its end is on the way.
+  public mutating func receive(_ id: CallID, _ message: RawSpan, out: inout Outbox) {
+    guard let call = calls[id] else { return }
+    do throws(Failure) {
+      guard message.byteCount <= limits.requestBytesMax + limits.messageOverheadBytes else {
+        throw .messageTooLarge
+      }
+      if call.method.isClientStreaming {
+        try receiveStreamed(id, call.method, message, out: &out)
+      } else {
+        guard !call.hasRequest else { throw .secondMessage }
+        calls[id]?.hasRequest = true
+        try refuseLearner(call.method, message)
+        try receive(id, call.method, message, out: &out)
+      }
+    } catch {
+      finish(id, error, out: &out)
+    }
+  }
+
+  /// The client sends no more.
+  public mutating func halfClosed(_ id: CallID, out: inout Outbox) {
+    guard let call = calls[id] else { return }
+    calls[id]?.isHalfClosed = true
+    switch call.method {
+    case .watch: break  // A watch goes on until the client cancels it: the gateway counts on that.
+    case .leaseKeepAlive: if call.outstanding == 0 { finish(id, nil, out: &out) }
+    default: if !call.hasRequest { finish(id, .noMessage, out: &out) }
+    }
+  }
+
+  /// The client has gone; nothing more is said to it and all it held is freed.
+  public mutating func cancelled(_ id: CallID, out: inout Outbox) {
+    guard calls[id] != nil else { return }
+    close(id, out: &out)
+  }
+
+  /// Ends a call and frees what it holds.
+  mutating func finish(_ id: CallID, _ failure: Failure?, out: inout Outbox) {
+    guard calls[id] != nil else { return }
+    out.finish(id, failure)
+    close(id, out: &out)
+  }
+
+  /// Sends the response of a call with only one, and ends it.
+  mutating func answer(_ id: CallID, _ response: RawSpan, out: inout Outbox) {
+    guard calls[id] != nil else { return }
+    out.message(id, response)
+    out.finish(id, nil)
+    close(id, out: &out)
+  }
+
+  private mutating func close(_ id: CallID, out: inout Outbox) {
+    guard let call = calls.removeValue(forKey: id) else { return }
+    if call.needsLeader, call.method.isServerStreaming { leaderStreams.removeAll { $0 == id } }
+    if call.transferee != nil { transfers.removeAll { $0 == id } }
+    if call.method == .watch { closeWatch(id) }
+    if let waiter = call.waiter { abandon(id, waiter, out: &out) }
+  }
+
+  private func refuseLearner(_ method: Method, _ message: RawSpan) throws(Failure) {
+    guard status.isLearner else { return }
+    switch method {
+    case .status, .healthCheck, .healthWatch: return
+    case .range:
+      let whole = Slice(start: 0, count: message.byteCount)
+      if let range = try? RangeRequest(whole, in: message), range.isSerializable { return }
+    default: break
+    }
+    throw .notSupportedForLearner
+  }
+
+  var header: ResponseHeader {
+    ResponseHeader(
+      cluster: status.cluster, member: status.member, revision: status.revision,
+      term: status.term)
+  }
+}
+
+extension Failure {
+  static let messageTooLarge = Failure(
+    .resourceExhausted, "grpc: received message larger than max")
+  static let secondMessage = Failure(
+    .internalError, "grpc: a unary call has more than one message")
+  static let noMessage = Failure(.internalError, "grpc: a unary call has no message")
+}

@@ -1,0 +1,66 @@
+import Basics
+import Replica
+import Services
+import Testing
+
+@Suite struct Leases {
+  @Test func `a lease is granted with an ID of the client's or the server's`() throws {
+    let member = try Harness()
+    let own = try member.call(.leaseGrant, Request.make((1, .number(60)), (2, .number(7))))
+    #expect(own.number(2) == 7 && own.number(3) == 60)
+    let chosen = try member.call(.leaseGrant, Request.make((1, .number(60))))
+    #expect(chosen.number(2) > 0)
+    #expect(throws: Failure.leaseExists) {
+      try member.call(.leaseGrant, Request.make((1, .number(60)), (2, .number(7))))
+    }
+    #expect(throws: Failure.leaseTTLTooLarge) {
+      try member.call(.leaseGrant, Request.make((1, .number(9_000_000_001))))
+    }
+    #expect(try member.call(.leaseLeases, []).messages(2).count == 2)
+  }
+
+  @Test func `a revoked lease takes its keys along, in one revision and in order`() throws {
+    let member = try Harness()
+    _ = try member.call(.leaseGrant, Request.make((1, .number(60)), (2, .number(7))))
+    for key in ["c", "a", "b"] { _ = try member.call(.put, Request.put(key, "", lease: 7)) }
+    _ = try member.call(.put, Request.put("b", "free"))
+    let left = try member.call(.leaseTimeToLive, Request.make((1, .number(7)), (2, .number(1))))
+    #expect(left.texts(5).sorted() == ["a", "c"])
+    #expect(left.number(4) == 60)
+    let revoke = try member.call(.leaseRevoke, Request.make((1, .number(7))))
+    #expect(revoke.revision == 6)
+    let keys = try member.call(.range, Request.get("a", end: "z")).messages(2).map { $0.text(1) }
+    #expect(keys == ["b"])
+    #expect(
+      try member.call(.leaseTimeToLive, Request.make((1, .number(7)))).number(3) == -1)
+  }
+
+  @Test func `a lease that runs out is revoked, one that is kept alive is not`() throws {
+    let member = try Harness()
+    for lease in [7, 8] as [Int64] {
+      _ = try member.call(.leaseGrant, Request.make((1, .number(10)), (2, .number(lease))))
+      _ = try member.call(.put, Request.put("k\(lease)", "", lease: lease))
+    }
+    member.pass(8 * Harness.second)
+    let stream = member.open(.leaseKeepAlive)
+    member.send(stream, Request.make((1, .number(8))))
+    #expect(Message(member.answers(stream)[0]).number(3) == 10)
+    member.pass(4 * Harness.second)
+    let keys = try member.call(.range, Request.get("k", end: "l")).messages(2)
+    #expect(keys.map { $0.text(1) } == ["k8"])
+    member.send(stream, Request.make((1, .number(7))))
+    let gone = Message(member.answers(stream)[1])
+    #expect(gone.number(2) == 7 && gone.numbers(3).isEmpty)
+    member.services.halfClosed(stream, out: &member.outbox)
+    member.settle()
+    #expect(member.end(stream) == .some(.none))
+  }
+
+  @Test func `without leadership no one says how long leases live`() throws {
+    let member = try Harness()
+    member.services.status.leader = NodeID(5)
+    let stream = member.open(.leaseKeepAlive)
+    member.send(stream, Request.make((1, .number(8))))
+    #expect(member.end(stream) == .some(.notPrimary))
+  }
+}
