@@ -189,7 +189,10 @@ final class Cluster {
       node.history.append(entry)
       onApply(node, entry)
       guard entry.kind != .normal else { continue }
-      let change = try! ConfChange(kind: entry.kind, data: entry.data)
+      guard let change = try? ConfChange(kind: entry.kind, data: entry.data) else {
+        preconditionFailure("a leader took a change that is none")
+      }
+      // A change that cannot be is refused alike everywhere.
       if let next = try? node.core.applyConfChange(change) { node.confState = next }
     }
     node.core.applied(upTo: node.applied)

@@ -154,6 +154,11 @@ import Testing
   }
 }
 
+private func isSnapshot(_ message: Message) -> Bool {
+  guard case .snapshot = message.body else { return false }
+  return true
+}
+
 @Suite struct `Replication` {
   @Test func `sends one append for all proposals between two outputs`() throws {
     let cluster = Cluster(voters: [1, 2, 3])
@@ -238,13 +243,9 @@ import Testing
         cluster.pump(node)
         cluster.finishWrites(node)
       }
-      for message in cluster.network {
-        if case .snapshot = message.body { continue }
-        cluster.deliver(message)
-      }
-      cluster.network = cluster.network.filter {
-        if case .snapshot = $0.body { return true } else { return false }
-      }
+      let batch = cluster.network
+      cluster.network = batch.filter(isSnapshot)
+      for message in batch where !isSnapshot(message) { cluster.deliver(message) }
     }
     for message in cluster.network { cluster.lose(message) }
     cluster.network = []

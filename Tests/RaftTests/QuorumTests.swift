@@ -12,10 +12,11 @@ import Testing
       autoLeave: false)
   }
 
-  @Test(arguments: [
-    ([1], [5], 5), ([1, 2], [5, 3], 3), ([1, 2, 3], [5, 3, 4], 4), ([1, 2, 3], [5, 0, 0], 0),
-    ([1, 2, 3, 4], [5, 4, 3, 2], 3), ([1, 2, 3, 4, 5], [9, 9, 1, 2, 3], 3),
-  ] as [([UInt64], [UInt64], UInt64)])
+  @Test(
+    arguments: [
+      ([1], [5], 5), ([1, 2], [5, 3], 3), ([1, 2, 3], [5, 3, 4], 4), ([1, 2, 3], [5, 0, 0], 0),
+      ([1, 2, 3, 4], [5, 4, 3, 2], 3), ([1, 2, 3, 4, 5], [9, 9, 1, 2, 3], 3),
+    ] as [([UInt64], [UInt64], UInt64)])
   func `has reached what its median has`(voters: [UInt64], match: [UInt64], expected: UInt64) {
     let value = joint(voters, []).quorumValue { match[Int($0.rawValue) - 1] }
     #expect(value == expected)

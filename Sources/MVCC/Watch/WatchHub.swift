@@ -104,6 +104,8 @@ public struct WatchHub: ~Copyable {
   public var slowWatcherCount: Int { unsynced.count }
   /// Events queued and not yet taken.
   public internal(set) var queuedEventCount = 0
+  /// Events in memory for them, each once however many watchers get it.
+  public var heldEventCount: Int { records.heldCount }
 
   /// Bytes queued for a stream, 0 when it is unknown.
   public func queuedBytes(of stream: StreamID) -> Int {

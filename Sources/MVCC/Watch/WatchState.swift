@@ -160,6 +160,7 @@ struct EventRecords {
 
   private(set) var all: [Record] = []
   private var free: [Int32] = []
+  var heldCount: Int { all.count - free.count }
   /// Records whose previous value is wanted and not yet asked for, with their generations.
   var asking = Fifo<(record: Int32, generation: UInt32)>()
 

@@ -179,6 +179,7 @@ import Testing
       world.hub.catchUp(world.store, revisionsMax: 5, steps: 3)
     }
     #expect(world.hub.slowWatcherCount == 0 && world.hub.queuedEventCount == 0)
+    #expect(world.hub.heldEventCount == 0)
     for watch in world.watches { world.check(watch) }
     for stream in 0..<4 as Range<UInt64> { world.hub.closeStream(.init(stream)) }
     #expect(world.hub.watcherCount == 0 && world.hub.streamCount == 0)
