@@ -1,3 +1,4 @@
+public import API
 public import Basics
 
 /// The alarms that members have raised. etcd: v3alarm `AlarmStore`.
@@ -18,9 +19,9 @@ public struct Alarms: Equatable, Sendable {
   public init() {}
 
   /// Takes a row of the alarm bucket: its key is the encoded AlarmMember.
-  public mutating func restore(row key: RawSpan) throws(WireError) {
-    let numbers = try Numbers(Slice(start: 0, count: key.byteCount), in: key)
-    guard let kind = Kind(rawValue: numbers.signed(2)) else { throw .malformed }
+  public mutating func restore(row key: RawSpan) throws(DecodeError) {
+    let numbers = try Numbers(key, in: Slice(start: 0, count: key.byteCount))
+    guard let kind = Kind(rawValue: numbers.signed(2)) else { throw DecodeError(.refused, at: 0) }
     _ = insert(Alarm(member: NodeID(numbers[1]), kind: kind))
   }
 
@@ -55,9 +56,7 @@ public struct Alarms: Equatable, Sendable {
     request.appendField(1, 1 as Int64)
     request.appendField(2, member.rawValue)
     request.appendField(3, kind.rawValue)
-    var data: [UInt8] = []
-    InternalRequest.encode(.alarm, request.rawSpan, id: id, into: &data)
-    return Proposal(id: id, data: data)
+    return Proposal(.alarm, request.rawSpan, id: id)
   }
 
   /// As etcd prints an alarm into a status: `memberID:… alarm:NOSPACE `.

@@ -1,3 +1,4 @@
+internal import API
 public import Basics
 public import Membership
 public import MVCC

@@ -1,3 +1,4 @@
+public import API
 internal import Basics
 internal import MVCC
 
@@ -6,14 +7,14 @@ extension Replica {
   mutating func apply(
     alarm numbers: Numbers, into response: inout [UInt8], _ outcome: inout Outcome
   ) {
-    header.encode(into: &response)
+    response.appendHeader(header)
     let kind = Alarms.Kind(rawValue: numbers.signed(3))
     let member = NodeID(numbers[2])
     switch numbers[1] {
     case 0:
       guard kind != nil || numbers[3] == 0 else { return }
       for alarm in alarms.active where kind == nil || alarm.kind == kind {
-        response.appendMessage(2, Alarms.row(alarm).rawSpan)
+        response.appendField(2, Alarms.row(alarm).rawSpan)
       }
     case 1:
       guard let kind else { return }
@@ -23,14 +24,14 @@ extension Replica {
         outcome.membershipChanged = true
       }
       if kind == .noSpace { noSpaceProposed = false }
-      response.appendMessage(2, Alarms.row(alarm).rawSpan)
+      response.appendField(2, Alarms.row(alarm).rawSpan)
     case 2:
       guard let kind else { return }
       let alarm = Alarms.Alarm(member: member, kind: kind)
       guard alarms.remove(alarm) else { return }
       store.removeMeta(bucket: .alarm, key: Alarms.row(alarm))
       outcome.membershipChanged = true
-      response.appendMessage(2, Alarms.row(alarm).rawSpan)
+      response.appendField(2, Alarms.row(alarm).rawSpan)
     default: break
     }
   }
@@ -84,14 +85,14 @@ public enum Quota {
   public static var leaseCost: Int { leaseBytes }
 }
 
-extension PutRequest {
+extension PutRequestView {
   public var cost: Int { Quota.keyBytes + Int(key.count) + Int(value.count) }
 }
 
-extension TxnRequest {
+extension Txn {
   /// The dearer branch, without nested transactions, as etcd reckons.
   public var cost: Int {
-    func cost(_ ops: [RequestOp]) -> Int {
+    func cost(_ ops: [Txn.Op]) -> Int {
       ops.reduce(0) { if case .put(let put) = $1 { $0 + put.cost } else { $0 } }
     }
     return max(cost(success), cost(failure))

@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Membership
 internal import MVCC

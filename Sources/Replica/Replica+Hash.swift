@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import MVCC
 
@@ -117,7 +118,7 @@ extension Replica {
 
   private func response(to job: HashJob<B>) -> [UInt8] {
     var response: [UInt8] = []
-    header.encode(into: &response)
+    response.appendHeader(header)
     switch job.stage {
     case .waiting: break
     case .store(let task):

@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Lease
 internal import MVCC
@@ -5,57 +6,57 @@ internal import MVCC
 extension Replica {
   /// Adds a RangeResponse: the header, the key-values, `more` and `count`.
   mutating func range(
-    _ request: RangeRequest, _ bytes: RawSpan, header: ResponseHeader,
+    _ request: RangeRequestView, _ bytes: RawSpan, header: ResponseHeaderView,
     into response: inout [UInt8]
   ) throws(Failure) {
     var plan = RangePlan()
     try self.plan(request.query(bytes), into: &plan)
     var header = header
     header.revision = plan.revision
-    header.encode(into: &response)
+    response.appendHeader(header)
     try StoreReading.encode(&plan, &reader, into: &response)
   }
 
   /// Puts a key outside a transaction and adds the PutResponse.
   mutating func apply(
-    _ put: PutRequest, _ bytes: RawSpan, into response: inout [UInt8], _ outcome: inout Outcome
+    _ put: PutRequestView, _ bytes: RawSpan, into response: inout [UInt8], _ outcome: inout Outcome
   ) throws(Failure) {
     if put.lease != .none, !lessor.exists(put.lease) { throw .leaseNotFound }
     let previous = try previous(for: put, bytes)
     store.begin()
     write(put, bytes, previous: previous)
     store.end(into: &outcome.events)
-    header.encode(into: &response)
-    if put.previous, let previous { response.appendMessage(2, previous.bytes.rawSpan) }
+    response.appendHeader(header)
+    if put.prevKV, let previous { response.appendField(2, previous.bytes.rawSpan) }
   }
 
   /// Deletes outside a transaction and adds the DeleteRangeResponse.
   mutating func apply(
-    _ delete: DeleteRangeRequest, _ bytes: RawSpan, into response: inout [UInt8],
+    _ delete: DeleteRangeRequestView, _ bytes: RawSpan, into response: inout [UInt8],
     _ outcome: inout Outcome
   ) throws(Failure) {
     var kept: [UInt8] = []
-    if delete.previous { try collect(delete, bytes, into: &kept) }
+    if delete.prevKV { try collect(delete, bytes, into: &kept) }
     store.begin()
     let count = erase(delete, bytes)
     store.end(into: &outcome.events)
-    header.encode(into: &response)
+    response.appendHeader(header)
     response.appendField(2, count)
     response.append(contentsOf: kept)
   }
 
   /// The key-value that a put replaces, when the put asks for any of it.
   mutating func previous(
-    for put: PutRequest, _ bytes: RawSpan
+    for put: PutRequestView, _ bytes: RawSpan
   ) throws(Failure) -> Stored? {
-    guard put.previous || put.ignoreValue || put.ignoreLease else { return nil }
+    guard put.prevKV || put.ignoreValue || put.ignoreLease else { return nil }
     let previous = try stored(bytes.extracting(put.key))
     if previous == nil, put.ignoreValue || put.ignoreLease { throw .keyNotFound }
     return previous
   }
 
   /// Writes a put into the transaction that is open, with its lease.
-  mutating func write(_ put: PutRequest, _ bytes: RawSpan, previous: Stored?) {
+  mutating func write(_ put: PutRequestView, _ bytes: RawSpan, previous: Stored?) {
     let key = bytes.extracting(put.key)
     var lease = put.lease
     if put.ignoreLease, let previous { lease = previous.keyValue.lease }
@@ -70,10 +71,10 @@ extension Replica {
   }
 
   /// Deletes in the transaction that is open; returns how many.
-  mutating func erase(_ delete: DeleteRangeRequest, _ bytes: RawSpan) -> Int64 {
+  mutating func erase(_ delete: DeleteRangeRequestView, _ bytes: RawSpan) -> Int64 {
     var keys: [[UInt8]] = []
     let count = store.deleteRange(
-      from: bytes.extracting(delete.key), to: bytes.extracting(delete.end)
+      from: bytes.extracting(delete.key), to: bytes.extracting(delete.rangeEnd)
     ) { keys.append($0.copied()) }
     for key in keys { lessor.detach(key.rawSpan) }
     return count
@@ -81,12 +82,12 @@ extension Replica {
 
   /// Adds the key-values that a delete will remove, as field 3.
   mutating func collect(
-    _ delete: DeleteRangeRequest, _ bytes: RawSpan, into response: inout [UInt8]
+    _ delete: DeleteRangeRequestView, _ bytes: RawSpan, into response: inout [UInt8]
   ) throws(Failure) {
     var plan = RangePlan()
     try self.plan(
       RangeQuery(
-        key: bytes.extracting(delete.key).copied(), end: bytes.extracting(delete.end).copied()),
+        key: bytes.extracting(delete.key).copied(), end: bytes.extracting(delete.rangeEnd).copied()),
       into: &plan)
     try StoreReading.execute(&plan, &reader, field: 3, into: &response)
   }
@@ -94,17 +95,17 @@ extension Replica {
   /// Schedules a compaction and adds the CompactionResponse; false when its caller waits for the
   /// disk.
   mutating func compact(
-    _ request: Numbers, id: UInt64, isWanted: Bool, into response: inout [UInt8],
+    _ request: CompactionRequestView, id: UInt64, isWanted: Bool, into response: inout [UInt8],
     _ outcome: inout Outcome
   ) throws(Failure) -> Bool {
-    do { try store.scheduleCompaction(request.signed(1)) } catch { throw Failure(error) }
+    do { try store.scheduleCompaction(request.revision) } catch { throw Failure(error) }
     isCompacting = true
     outcome.wantsCompaction = true
-    if isWanted, request[2] != 0 {
+    if isWanted, request.physical {
       physicalCompactions.append(id)
       return false
     }
-    header.encode(into: &response)
+    response.appendHeader(header)
     return true
   }
 
@@ -115,7 +116,7 @@ extension Replica {
     guard store.compactStep(keysMax: keysMax) else { return false }
     isCompacting = false
     var response: [UInt8] = []
-    header.encode(into: &response)
+    response.appendHeader(header)
     for id in physicalCompactions { complete(id, response: response, &outcome) }
     physicalCompactions.removeAll()
     return true

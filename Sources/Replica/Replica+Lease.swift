@@ -1,3 +1,4 @@
+internal import API
 public import Basics
 internal import Lease
 internal import MVCC
@@ -43,7 +44,7 @@ extension Replica {
     store.putMeta(
       bucket: .lease, key: Self.row(lease),
       value: Self.record(lease, ttl: ttl, remaining: 0))
-    header.encode(into: &response)
+    response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     response.appendField(3, ttl)
   }
@@ -62,14 +63,14 @@ extension Replica {
     }
     store.removeMeta(bucket: .lease, key: Self.row(lease))
     store.end(into: &outcome.events)
-    header.encode(into: &response)
+    response.appendHeader(header)
   }
 
   mutating func checkpoint(
     _ checkpoints: [(lease: LeaseID, remaining: Int64)], into response: inout [UInt8]
   ) {
     for (lease, remaining) in checkpoints { lessor.checkpoint(lease, remaining: remaining) }
-    header.encode(into: &response)
+    response.appendHeader(header)
   }
 
   /// Tells the replica whether this member leads, and in which term. A leader's leases run from
@@ -92,9 +93,7 @@ extension Replica {
       var request: [UInt8] = []
       request.appendField(1, lease.rawValue)
       let id = ids.next()
-      var data: [UInt8] = []
-      InternalRequest.encode(.leaseRevoke, request.rawSpan, id: id, into: &data)
-      outcome.proposals.append(Proposal(id: id, data: data))
+      outcome.proposals.append(Proposal(.leaseRevoke, request.rawSpan, id: id))
     }
   }
 }

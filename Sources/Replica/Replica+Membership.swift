@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Membership
 internal import MVCC
@@ -48,25 +49,25 @@ extension Replica {
 
   private func response(to change: MemberChange) -> [UInt8] {
     var response: [UInt8] = []
-    memberHeader.encode(into: &response)
+    response.appendHeader(memberHeader)
     var listField = 2
     if case .add(let member) = change {
-      response.appendMessage(2, Self.encode(member).rawSpan)
+      response.appendField(2, Self.encode(member).rawSpan)
       listField = 3
     }
     for member in cluster.members {
-      response.appendMessage(listField, Self.encode(member).rawSpan)
+      response.appendField(listField, Self.encode(member).rawSpan)
     }
     return response
   }
 
   /// etcdserverpb.Member.
-  static func encode(_ member: Member) -> [UInt8] {
+  static func encode(_ member: Membership.Member) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.appendField(1, member.id.rawValue)
-    bytes.appendField(2, member.name)
-    for url in member.peerURLs { bytes.appendMessage(3, [UInt8](url.utf8).rawSpan) }
-    for url in member.clientURLs { bytes.appendMessage(4, [UInt8](url.utf8).rawSpan) }
+    bytes.appendText(2, member.name)
+    for url in member.peerURLs { bytes.appendField(3, [UInt8](url.utf8).rawSpan) }
+    for url in member.clientURLs { bytes.appendField(4, [UInt8](url.utf8).rawSpan) }
     bytes.appendField(5, member.isLearner)
     return bytes
   }
@@ -127,8 +128,8 @@ extension Replica {
       let downgrade = Downgrade(isEnabled: isEnabled, target: isEnabled ? text(target) : "")
       save(cluster.setDowngrade(downgrade), isNew: isNew)
       var response: [UInt8] = []
-      header.encode(into: &response)
-      response.appendField(2, cluster.version?.text ?? "")
+      response.appendHeader(header)
+      response.appendText(2, cluster.version?.text ?? "")
       complete(id, response: response, &outcome)
       outcome.membershipChanged = true
       return true

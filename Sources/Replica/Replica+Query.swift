@@ -1,3 +1,4 @@
+internal import API
 public import Basics
 internal import Lease
 public import Membership
@@ -54,17 +55,17 @@ extension Replica {
     case .timeToLive(let lease, let withKeys):
       return timeToLive(lease, withKeys: withKeys, now: now)
     case .leases:
-      header.encode(into: &response)
+      response.appendHeader(header)
       for lease in lessor.leases {
-        let mark = response.beginMessage(2)
+        let mark = response.beginField(2, expecting: 0)
         response.appendField(1, lease.rawValue)
-        response.endMessage(mark)
+        response.endField(mark)
       }
       return response
     case .members:
-      memberHeader.encode(into: &response)
+      response.appendHeader(memberHeader)
       for member in cluster.members {
-        response.appendMessage(2, Self.encode(member).rawSpan)
+        response.appendField(2, Self.encode(member).rawSpan)
       }
       return response
     case .change(let change):
@@ -78,8 +79,8 @@ extension Replica {
       return []
     case .validateDowngrade(let target):
       try validateDowngrade(target)
-      header.encode(into: &response)
-      response.appendField(2, cluster.version?.text ?? "")
+      response.appendHeader(header)
+      response.appendText(2, cluster.version?.text ?? "")
       return response
     case .enableDowngrade(let target):
       let version = try validateDowngrade(target)
@@ -103,7 +104,7 @@ extension Replica {
 
   private mutating func keepAlive(_ lease: LeaseID, now: UInt64) throws(Failure) -> [UInt8] {
     var response: [UInt8] = []
-    header.encode(into: &response)
+    response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     do throws(LeaseError) {
       response.appendField(3, try lessor.renew(lease, now: now))
@@ -116,7 +117,7 @@ extension Replica {
 
   private func timeToLive(_ lease: LeaseID, withKeys: Bool, now: UInt64) -> [UInt8] {
     var response: [UInt8] = []
-    header.encode(into: &response)
+    response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     guard let found = lessor.timeToLive(lease, now: now) else {
       response.appendField(3, -1 as Int64)
@@ -124,7 +125,7 @@ extension Replica {
     }
     response.appendField(3, found.remaining)
     response.appendField(4, found.granted)
-    if withKeys { for key in found.keys { response.appendMessage(5, key.rawSpan) } }
+    if withKeys { for key in found.keys { response.appendField(5, key.rawSpan) } }
     return response
   }
 
@@ -144,10 +145,8 @@ extension Replica {
   private func propose(_ downgrade: Downgrade, id: UInt64, _ outcome: inout Outcome) {
     var request: [UInt8] = []
     request.appendField(1, downgrade.isEnabled)
-    request.appendField(2, downgrade.target)
-    var data: [UInt8] = []
-    InternalRequest.encode(.downgrade, request.rawSpan, id: id, into: &data)
-    outcome.proposals.append(Proposal(id: id, data: data))
+    request.appendText(2, downgrade.target)
+    outcome.proposals.append(Proposal(.downgrade, request.rawSpan, id: id))
   }
 
   /// Answers a Defragment; `failure` is the storage engine's when it did not succeed.

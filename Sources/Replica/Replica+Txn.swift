@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Lease
 internal import MVCC
@@ -8,7 +9,7 @@ extension Replica {
   /// All compares are evaluated first, nested ones too, on the state before the transaction; then
   /// what could fail is checked; only then is anything written.
   mutating func apply(
-    _ txn: TxnRequest, _ bytes: RawSpan, isWanted: Bool, into response: inout [UInt8],
+    _ txn: Txn, _ bytes: RawSpan, isWanted: Bool, into response: inout [UInt8],
     _ outcome: inout Outcome
   ) throws(Failure) {
     var path: [Bool] = []
@@ -26,12 +27,12 @@ extension Replica {
     }
     store.end(into: &outcome.events)
     if let failure { throw failure }
-    header.encode(into: &response)
+    response.appendHeader(header)
     response.append(contentsOf: body)
   }
 
   private mutating func check(
-    _ txn: TxnRequest, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
+    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
   ) throws(Failure) {
     var afterPuts = step
     try checkPuts(txn, path, &afterPuts, bytes)
@@ -39,7 +40,7 @@ extension Replica {
   }
 
   private mutating func checkPuts(
-    _ txn: TxnRequest, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
+    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
   ) throws(Failure) {
     let ops = path[step] ? txn.success : txn.failure
     step += 1
@@ -58,51 +59,51 @@ extension Replica {
 
   /// Adds fields 2 and 3 of a TxnResponse.
   private mutating func carryOut(
-    _ txn: TxnRequest, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan, isWanted: Bool,
+    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan, isWanted: Bool,
     into response: inout [UInt8]
   ) throws(Failure) {
     let holds = path[step]
     step += 1
     response.appendField(2, holds)
     for op in holds ? txn.success : txn.failure {
-      let outer = response.beginMessage(3)
+      let outer = response.beginField(3, expecting: 0)
       switch op {
       case .range(let range):
         guard isWanted else { break }
-        let mark = response.beginMessage(1)
-        try self.range(range, bytes, header: .bare, into: &response)
-        response.endMessage(mark)
+        let mark = response.beginField(1, expecting: 0)
+        try self.range(range, bytes, header: ResponseHeaderView(revision: 0), into: &response)
+        response.endField(mark)
       case .put(let put):
         let previous = try previous(for: put, bytes)
         write(put, bytes, previous: previous)
-        let mark = response.beginMessage(2)
-        ResponseHeader.bare(revision: store.currentRevision + 1).encode(into: &response)
-        if put.previous, let previous { response.appendMessage(2, previous.bytes.rawSpan) }
-        response.endMessage(mark)
+        let mark = response.beginField(2, expecting: 0)
+        response.appendHeader(ResponseHeaderView(revision: store.currentRevision + 1))
+        if put.prevKV, let previous { response.appendField(2, previous.bytes.rawSpan) }
+        response.endField(mark)
       case .deleteRange(let delete):
         try carryOut(delete, bytes, into: &response)
       case .txn(let nested):
-        let mark = response.beginMessage(4)
-        ResponseHeader.bare.encode(into: &response)
+        let mark = response.beginField(4, expecting: 0)
+        response.appendHeader(ResponseHeaderView(revision: 0))
         try carryOut(nested, path, &step, bytes, isWanted: isWanted, into: &response)
-        response.endMessage(mark)
+        response.endField(mark)
       case .empty: break
       }
-      response.endMessage(outer)
+      response.endField(outer)
     }
   }
 
   private mutating func carryOut(
-    _ delete: DeleteRangeRequest, _ bytes: RawSpan, into response: inout [UInt8]
+    _ delete: DeleteRangeRequestView, _ bytes: RawSpan, into response: inout [UInt8]
   ) throws(Failure) {
     var kept: [UInt8] = []
-    if delete.previous { try collect(delete, bytes, into: &kept) }
+    if delete.prevKV { try collect(delete, bytes, into: &kept) }
     let count = erase(delete, bytes)
-    let mark = response.beginMessage(3)
-    ResponseHeader.bare(revision: revisionInTransaction).encode(into: &response)
+    let mark = response.beginField(3, expecting: 0)
+    response.appendHeader(ResponseHeaderView(revision: revisionInTransaction))
     response.appendField(2, count)
     response.append(contentsOf: kept)
-    response.endMessage(mark)
+    response.endField(mark)
   }
 
   /// The revision that an operation of the open transaction reports.
@@ -111,33 +112,31 @@ extension Replica {
   }
 }
 
-extension ResponseHeader {
-  /// The header of a response inside a transaction's: etcd fills in no more than a revision.
-  static func bare(revision: Int64) -> ResponseHeader {
-    ResponseHeader(
-      cluster: ClusterID(0), member: .none, revision: revision, term: .zero)
-  }
-
-  static var bare: ResponseHeader { bare(revision: 0) }
-}
-
-extension Compare {
-  /// Whether the compare holds for one key. etcd: `compareKV`.
-  func holds(for keyValue: KeyValue, _ stored: RawSpan, _ bytes: RawSpan) -> Bool {
+extension CompareView {
+  /// Whether the compare holds for one key. A union that does not fit the target counts as zero.
+  /// etcd: `compareKV`.
+  func holds(for keyValue: KeyValueView, _ stored: RawSpan, _ bytes: RawSpan) -> Bool {
     let order: Int
-    switch target {
-    case 0: order = Compare.order(keyValue.version, given == 4 ? number : 0)
-    case 1: order = Compare.order(keyValue.createRevision, given == 5 ? number : 0)
-    case 2: order = Compare.order(keyValue.modRevision, given == 6 ? number : 0)
-    case 3: order = stored.compare(given == 7 ? bytes.extracting(value) : RawSpan())
-    case 4: order = Compare.order(keyValue.lease.rawValue, given == 8 ? number : 0)
+    switch (target, union) {
+    case (.version, .version(let number)): order = Self.order(keyValue.version, number)
+    case (.version, _): order = Self.order(keyValue.version, 0)
+    case (.create, .createRevision(let number)):
+      order = Self.order(keyValue.createRevision, number)
+    case (.create, _): order = Self.order(keyValue.createRevision, 0)
+    case (.mod, .modRevision(let number)): order = Self.order(keyValue.modRevision, number)
+    case (.mod, _): order = Self.order(keyValue.modRevision, 0)
+    case (.value, .value(let value)): order = stored.compare(bytes.extracting(value))
+    case (.value, _): order = stored.byteCount
+    case (.lease, .lease(let lease)):
+      order = Self.order(keyValue.lease.rawValue, lease.rawValue)
+    case (.lease, _): order = Self.order(keyValue.lease.rawValue, 0)
     default: order = 0
     }
     switch result {
-    case 0: return order == 0
-    case 1: return order > 0
-    case 2: return order < 0
-    case 3: return order != 0
+    case .equal: return order == 0
+    case .greater: return order > 0
+    case .less: return order < 0
+    case .notEqual: return order != 0
     default: return true
     }
   }

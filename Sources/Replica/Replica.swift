@@ -1,3 +1,4 @@
+internal import API
 public import Basics
 public import Lease
 public import Membership
@@ -88,16 +89,16 @@ public struct Replica<B: Backend>: ~Copyable {
       member: config.member, startSeconds: config.startSeconds, loop: RequestIDs.loopsMax)
   }
 
-  var header: ResponseHeader {
-    ResponseHeader(
-      cluster: config.cluster, member: config.member, revision: store.currentRevision,
-      term: appliedTerm)
+  var header: ResponseHeaderView {
+    ResponseHeaderView(
+      clusterID: config.cluster, memberID: config.member, revision: store.currentRevision,
+      raftTerm: appliedTerm)
   }
 
   /// The header of the cluster service, which etcd leaves without a revision.
-  var memberHeader: ResponseHeader {
-    ResponseHeader(
-      cluster: config.cluster, member: config.member, revision: 0, term: appliedTerm)
+  var memberHeader: ResponseHeaderView {
+    ResponseHeaderView(
+      clusterID: config.cluster, memberID: config.member, revision: 0, raftTerm: appliedTerm)
   }
 
   /// The loop that waits for `id`, when one of ours does.

@@ -1,9 +1,10 @@
+public import API
 internal import Basics
 public import MVCC
 
 /// One key-value as the store holds it, with the bytes it lies in.
 struct Stored {
-  var keyValue: KeyValue
+  var keyValue: KeyValueView
   var bytes: [UInt8]
 }
 
@@ -28,21 +29,21 @@ extension Failure {
   }
 }
 
-extension RangeRequest {
+extension RangeRequestView {
   /// The request as the store takes it.
   public func query(_ bytes: RawSpan) -> RangeQuery {
     var query = RangeQuery(
-      key: bytes.extracting(key).copied(), end: bytes.extracting(end).copied())
+      key: bytes.extracting(key).copied(), end: bytes.extracting(rangeEnd).copied())
     query.revision = revision
     query.limit = Int(clamping: limit)
-    query.order = RangeQuery.Order(rawValue: UInt8(clamping: order)) ?? .none
-    query.target = RangeQuery.Target(rawValue: UInt8(clamping: target)) ?? .key
+    query.order = RangeQuery.Order(rawValue: UInt8(clamping: sortOrder.rawValue)) ?? .none
+    query.target = RangeQuery.Target(rawValue: UInt8(clamping: sortTarget.rawValue)) ?? .key
     query.keysOnly = keysOnly
     query.countOnly = countOnly
-    query.modMin = modRevisionMin
-    query.modMax = modRevisionMax
-    query.createMin = createRevisionMin
-    query.createMax = createRevisionMax
+    query.modMin = minModRevision
+    query.modMax = maxModRevision
+    query.createMin = minCreateRevision
+    query.createMax = maxCreateRevision
     return query
   }
 }
@@ -82,8 +83,8 @@ public enum StoreReading {
   ) throws(Failure) -> Bool {
     var found: [UInt8] = []
     try execute(&plan, &reader, field: 1, into: &found)
-    var cursor = WireCursor(all: found.rawSpan)
-    guard let field = try? cursor.next(found.rawSpan), let slice = try? field.bytes else {
+    var cursor = ProtoReader(found.rawSpan)
+    guard let tag = try? cursor.nextTag(), let slice = try? cursor.bytes(tag) else {
       return false
     }
     bytes.append(contentsOf: found.rawSpan.extracting(slice))
@@ -100,11 +101,10 @@ public enum StoreReading {
     try execute(&plan, &reader, field: 1, into: &bytes)
     var found: [Stored] = []
     let span = bytes.rawSpan
-    var cursor = WireCursor(all: span)
-    while let field = try? cursor.next(span), let message = try? field.bytes {
+    var cursor = ProtoReader(span)
+    while let tag = try? cursor.nextTag(), let message = try? cursor.bytes(tag) {
       let own = span.extracting(message).copied()
-      let whole = Slice(start: 0, count: own.count)
-      guard let keyValue = try? KeyValue(whole, in: own.rawSpan) else {
+      guard let keyValue = try? KeyValueView(own.rawSpan) else {
         preconditionFailure("the backend holds a row that is no key-value")
       }
       found.append(Stored(keyValue: keyValue, bytes: own))
@@ -114,7 +114,7 @@ public enum StoreReading {
 
   /// Decides for `txn` and the transactions on the branch it takes, depth first.
   public static func choose<B: Backend>(
-    _ txn: TxnRequest, _ bytes: RawSpan, _ store: borrowing Store<B>, _ reader: inout B.Reader,
+    _ txn: Txn, _ bytes: RawSpan, _ store: borrowing Store<B>, _ reader: inout B.Reader,
     into path: inout [Bool]
   ) throws(Failure) {
     var holds = true
@@ -128,14 +128,14 @@ public enum StoreReading {
   }
 
   private static func holds<B: Backend>(
-    _ compare: Compare, _ bytes: RawSpan, _ store: borrowing Store<B>, _ reader: inout B.Reader
+    _ compare: CompareView, _ bytes: RawSpan, _ store: borrowing Store<B>, _ reader: inout B.Reader
   ) throws(Failure) -> Bool {
     let query = RangeQuery(
-      key: bytes.extracting(compare.key).copied(), end: bytes.extracting(compare.end).copied())
+      key: bytes.extracting(compare.key).copied(), end: bytes.extracting(compare.rangeEnd).copied())
     let found = try stored(query, store, &reader)
     if found.isEmpty {
       // A value that is not there equals nothing, not even the empty one.
-      return compare.target != 3 && compare.holds(for: KeyValue(), RawSpan(), bytes)
+      return compare.target != .value && compare.holds(for: KeyValueView(), RawSpan(), bytes)
     }
     for one in found {
       let value = one.bytes.rawSpan.extracting(one.keyValue.value)
@@ -147,7 +147,7 @@ public enum StoreReading {
   /// Refuses a transaction whose ranges ask for revisions that cannot be read.
   /// `step` counts along `path`.
   public static func checkRanges<B: Backend>(
-    _ txn: TxnRequest, _ path: [Bool], _ step: inout Int, _ store: borrowing Store<B>
+    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ store: borrowing Store<B>
   ) throws(Failure) {
     let ops = path[step] ? txn.success : txn.failure
     step += 1

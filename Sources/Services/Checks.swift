@@ -1,25 +1,26 @@
+internal import API
 internal import Basics
 internal import Replica
 
 /// What requests are refused for before anything is asked of the log.
 /// etcd: api/v3rpc/key.go.
 enum Checks {
-  static func check(_ request: RangeRequest) throws(Failure) {
+  static func check(_ request: RangeRequestView) throws(Failure) {
     if request.key.isEmpty { throw .emptyKey }
   }
 
-  static func check(_ request: PutRequest) throws(Failure) {
+  static func check(_ request: PutRequestView) throws(Failure) {
     if request.key.isEmpty { throw .emptyKey }
     if request.ignoreValue, !request.value.isEmpty { throw .valueProvided }
     if request.ignoreLease, request.lease != .none { throw .leaseProvided }
   }
 
-  static func check(_ request: DeleteRangeRequest) throws(Failure) {
+  static func check(_ request: DeleteRangeRequestView) throws(Failure) {
     if request.key.isEmpty { throw .emptyKey }
   }
 
   /// `operationsMax` shrinks with every level of nesting by what the level above holds.
-  static func check(_ request: TxnRequest, operationsMax: Int) throws(Failure) {
+  static func check(_ request: Txn, operationsMax: Int) throws(Failure) {
     let count = max(request.compares.count, request.success.count, request.failure.count)
     if count > operationsMax { throw .tooManyOperations }
     for compare in request.compares where compare.key.isEmpty { throw .emptyKey }
@@ -27,7 +28,7 @@ enum Checks {
     for op in request.failure { try check(op, operationsMax: operationsMax - count) }
   }
 
-  private static func check(_ op: RequestOp, operationsMax: Int) throws(Failure) {
+  private static func check(_ op: Txn.Op, operationsMax: Int) throws(Failure) {
     switch op {
     case .range(let range): try check(range)
     case .put(let put): try check(put)
@@ -38,7 +39,7 @@ enum Checks {
   }
 
   /// Refuses a transaction of which one branch writes a key twice. etcd: `checkIntervals`.
-  static func checkOverlaps(_ request: TxnRequest, _ bytes: RawSpan) throws(Failure) {
+  static func checkOverlaps(_ request: Txn, _ bytes: RawSpan) throws(Failure) {
     _ = try writes(request.success, bytes)
     _ = try writes(request.failure, bytes)
   }
@@ -46,11 +47,11 @@ enum Checks {
   /// What a branch writes: keys put, sorted, and ranges deleted.
   private struct Writes {
     var puts: [Slice] = []
-    var deletes: [DeleteRangeRequest] = []
+    var deletes: [DeleteRangeRequestView] = []
   }
 
   private static func writes(
-    _ ops: [RequestOp], _ bytes: RawSpan
+    _ ops: [Txn.Op], _ bytes: RawSpan
   ) throws(Failure) -> Writes {
     var all = Writes()
     for case .deleteRange(let delete) in ops { all.deletes.append(delete) }
@@ -77,7 +78,7 @@ enum Checks {
   }
 
   private static func refuse(
-    _ key: Slice, deletedBy deletes: [DeleteRangeRequest], putBy puts: [Slice], _ bytes: RawSpan
+    _ key: Slice, deletedBy deletes: [DeleteRangeRequestView], putBy puts: [Slice], _ bytes: RawSpan
   ) throws(Failure) {
     let place = position(of: key, in: puts, bytes)
     let span = bytes.extracting(key)
@@ -86,11 +87,11 @@ enum Checks {
   }
 
   private static func covers(
-    _ delete: DeleteRangeRequest, _ key: RawSpan, _ bytes: RawSpan
+    _ delete: DeleteRangeRequestView, _ key: RawSpan, _ bytes: RawSpan
   ) -> Bool {
     let order = key.compare(bytes.extracting(delete.key))
-    guard !delete.end.isEmpty else { return order == 0 }
-    let end = bytes.extracting(delete.end)
+    guard !delete.rangeEnd.isEmpty else { return order == 0 }
+    let end = bytes.extracting(delete.rangeEnd)
     let isOpen = end.byteCount == 1 && end[0] == 0
     return order >= 0 && (isOpen || key.compare(end) < 0)
   }

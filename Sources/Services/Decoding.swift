@@ -1,61 +1,52 @@
+internal import API
 internal import Basics
 internal import Replica
 
 // A message of a call is the whole of its buffer, and one that is no message is refused.
 
-extension RangeRequest {
+extension RangeRequestView {
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(Slice(start: 0, count: message.byteCount), in: message) } catch {
+    do { try self.init(message) } catch {
       throw .malformed
     }
   }
 }
 
-extension PutRequest {
+extension PutRequestView {
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(Slice(start: 0, count: message.byteCount), in: message) } catch {
+    do { try self.init(message) } catch {
       throw .malformed
     }
   }
 }
 
-extension DeleteRangeRequest {
+extension DeleteRangeRequestView {
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(Slice(start: 0, count: message.byteCount), in: message) } catch {
+    do { try self.init(message) } catch {
       throw .malformed
     }
   }
 }
 
-extension TxnRequest {
+extension Txn {
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(Slice(start: 0, count: message.byteCount), in: message) } catch {
+    do { try self.init(message, in: Slice(start: 0, count: message.byteCount)) } catch {
       throw .malformed
     }
+  }
+}
+
+extension CompactionRequestView {
+  init(whole message: RawSpan) throws(Failure) {
+    do { try self.init(message) } catch { throw .malformed }
   }
 }
 
 extension Numbers {
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(Slice(start: 0, count: message.byteCount), in: message) } catch {
+    do { try self.init(message, in: Slice(start: 0, count: message.byteCount)) } catch {
       throw .malformed
     }
-  }
-
-  /// The numbers among the first four fields, whatever else the message holds.
-  init(lenient message: RawSpan) throws(Failure) {
-    var numbers: [UInt8] = []
-    do throws(WireError) {
-      var cursor = WireCursor(all: message)
-      while let field = try cursor.next(message) {
-        if field.number <= 4, let value = try? field.unsigned {
-          numbers.appendField(field.number, value)
-        }
-      }
-    } catch {
-      throw .malformed
-    }
-    try self.init(whole: numbers.rawSpan)
   }
 }
 
@@ -64,12 +55,16 @@ struct Texts {
   private var fields: [(number: Int, text: String)] = []
 
   init(_ message: RawSpan) throws(Failure) {
-    do throws(WireError) {
-      var cursor = WireCursor(all: message)
-      while let field = try cursor.next(message) {
-        guard let slice = try? field.bytes else { continue }
+    do throws(DecodeError) {
+      var reader = ProtoReader(message)
+      while let tag = try reader.nextTag() {
+        guard tag.wire == .lengthDelimited else {
+          try reader.skip(tag)
+          continue
+        }
+        let slice = try reader.bytes(tag)
         let text = String(decoding: message.extracting(slice).copied(), as: UTF8.self)
-        fields.append((field.number, text))
+        fields.append((tag.field, text))
       }
     } catch {
       throw .malformed

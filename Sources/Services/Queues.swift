@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Replica
 
@@ -93,8 +94,8 @@ struct DeadlineHeap {
 /// A read on its way: what is asked, by whom, and until when it may wait.
 struct Read {
   enum Kind {
-    case range(RangeRequest)
-    case txn(TxnRequest)
+    case range(RangeRequestView)
+    case txn(Txn)
     /// A question for the apply thread that has to see all that was committed before it.
     case query(Query.Kind)
   }

@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Membership
 internal import MVCC
@@ -8,7 +9,7 @@ extension Services {
     _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
   ) throws(Failure) {
     let texts = try Texts(message)
-    let numbers = try Numbers(lenient: message)
+    let numbers = try Numbers(whole: message)
     switch method {
     case .memberList:
       if numbers[1] != 0 {
@@ -21,12 +22,12 @@ extension Services {
       do { urls = try checkedURLs(texts.all(1)) } catch { throw .badMemberURLs }
       let node = memberID(
         peerURLs: urls, token: "", addedAt: status.unixSeconds, digest: digest)
-      let member = Member(
+      let member = Membership.Member(
         id: node, name: "", peerURLs: urls, clientURLs: [], isLearner: numbers[2] != 0)
       try ask(id, .change(.add(member)), out: &out)
     case .memberRemove: try ask(id, .change(.remove(NodeID(numbers[1]))), out: &out)
     case .memberUpdate:
-      let member = Member(
+      let member = Membership.Member(
         id: NodeID(numbers[1]), name: "", peerURLs: texts.all(2), clientURLs: [],
         isLearner: false)
       try ask(id, .change(.update(member)), out: &out)
@@ -50,7 +51,7 @@ extension Services {
     _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
   ) throws(Failure) {
     let texts = try Texts(message)
-    let numbers = try Numbers(lenient: message)
+    let numbers = try Numbers(whole: message)
     switch method {
     case .alarm: try propose(id, .alarm, message, out: &out)
     case .status:
@@ -82,15 +83,15 @@ extension Services {
 
   private func statusResponse() -> [UInt8] {
     var response: [UInt8] = []
-    header.encode(into: &response)
-    response.appendField(2, status.version)
+    response.appendHeader(header)
+    response.appendText(2, status.version)
     response.appendField(3, Int64(status.databaseBytes))
     response.appendField(4, status.leader.rawValue)
     response.appendField(5, status.commitIndex.rawValue)
     response.appendField(6, status.term.rawValue)
     response.appendField(7, status.appliedIndex.rawValue)
-    if status.leader == .none { response.appendField(8, Failure.noLeader.text) }
-    for alarm in status.alarms { response.appendField(8, Alarms.text(alarm)) }
+    if status.leader == .none { response.appendText(8, Failure.noLeader.text) }
+    for alarm in status.alarms { response.appendText(8, Alarms.text(alarm)) }
     response.appendField(9, Int64(status.databaseBytesInUse))
     response.appendField(10, status.isLearner)
     return response

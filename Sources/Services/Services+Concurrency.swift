@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import MVCC
 internal import Replica
@@ -76,8 +77,7 @@ extension Services {
 
   /// A linearizable read on behalf of the call.
   private mutating func search(_ id: CallID, _ request: [UInt8]) throws(Failure) {
-    let whole = Slice(start: 0, count: request.count)
-    guard let range = try? RangeRequest(whole, in: request.rawSpan) else {
+    guard let range = try? RangeRequestView(request.rawSpan) else {
       preconditionFailure("a request of our own cannot be read")
     }
     try read(id, .range(range), request, isSerializable: false)
@@ -173,12 +173,12 @@ extension Services {
     if waiter.kind == .lock {
       response.appendField(2, waiter.key.rawSpan)
     } else {
-      let mark = response.beginMessage(2)
+      let mark = response.beginField(2, expecting: 0)
       response.appendField(1, waiter.name.rawSpan)
       response.appendField(2, waiter.key.rawSpan)
       response.appendField(3, waiter.revision)
       response.appendField(4, waiter.lease.rawValue)
-      response.endMessage(mark)
+      response.endField(mark)
     }
     // The key stays: the course is over, not given up.
     calls[id]?.waiter = nil
@@ -207,7 +207,7 @@ extension Services {
       return
     }
     var message = reply.header
-    message.appendMessage(2, bytes.rawSpan)
+    message.appendField(2, bytes.rawSpan)
     if waiter.kind == .leader { return answer(id, message.rawSpan, out: &out) }
     out.message(id, message.rawSpan)
     follow(id, &waiter, bytes.rawSpan.extracting(leader.key).copied())
@@ -229,10 +229,8 @@ extension Services {
     }
     guard waiter.ownsKey else { return }
     let requestID = ids.next()
-    var data: [UInt8] = []
-    InternalRequest.encode(
-      .deleteRange, Compose.get(waiter.key).rawSpan, id: requestID, into: &data)
-    out.proposals.append(Proposal(id: requestID, data: data))
+    out.proposals.append(
+      Proposal(.deleteRange, Compose.get(waiter.key).rawSpan, id: requestID))
   }
 }
 
@@ -296,8 +294,8 @@ extension Services {
     var header = header
     header.revision = event.revision.main
     var message: [UInt8] = []
-    header.encode(into: &message)
-    message.appendMessage(2, arena.extracting(event.keyValue))
+    message.appendHeader(header)
+    message.appendField(2, arena.extracting(event.keyValue))
     out.message(id, message.rawSpan)
   }
 }
@@ -311,32 +309,33 @@ struct ConcurrencyRequest {
   var revision: Int64 = 0
   var hasLeader = false
 
-  init(_ bytes: RawSpan, _ method: Method) throws(WireError) {
-    var cursor = WireCursor(all: bytes)
-    while let field = try cursor.next(bytes) {
-      switch (method, field.number) {
+  init(_ bytes: RawSpan, _ method: Method) throws(DecodeError) {
+    var reader = ProtoReader(bytes)
+    while let tag = try reader.nextTag() {
+      switch (method, tag.field) {
       case (.lock, 1), (.campaign, 1), (.leader, 1), (.observe, 1):
-        name = bytes.extracting(try field.bytes).copied()
-      case (.lock, 2), (.campaign, 2): lease = LeaseID(try field.signed)
-      case (.campaign, 3), (.proclaim, 2): value = bytes.extracting(try field.bytes).copied()
-      case (.unlock, 1): key = bytes.extracting(try field.bytes).copied()
-      case (.proclaim, 1), (.resign, 1): try readLeader(try field.bytes, bytes)
-      default: break
+        name = bytes.extracting(try reader.bytes(tag)).copied()
+      case (.lock, 2), (.campaign, 2): lease = LeaseID(try reader.int64(tag))
+      case (.campaign, 3), (.proclaim, 2):
+        value = bytes.extracting(try reader.bytes(tag)).copied()
+      case (.unlock, 1): key = bytes.extracting(try reader.bytes(tag)).copied()
+      case (.proclaim, 1), (.resign, 1): try readLeader(try reader.bytes(tag), bytes)
+      default: try reader.skip(tag)
       }
     }
   }
 
   /// v3electionpb.LeaderKey.
-  private mutating func readLeader(_ message: Slice, _ bytes: RawSpan) throws(WireError) {
+  private mutating func readLeader(_ message: Slice, _ bytes: RawSpan) throws(DecodeError) {
     hasLeader = true
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      switch field.number {
-      case 1: name = bytes.extracting(try field.bytes).copied()
-      case 2: key = bytes.extracting(try field.bytes).copied()
-      case 3: revision = try field.signed
-      case 4: lease = LeaseID(try field.signed)
-      default: break
+    var reader = ProtoReader(bytes, in: message)
+    while let tag = try reader.nextTag() {
+      switch tag.field {
+      case 1: name = bytes.extracting(try reader.bytes(tag)).copied()
+      case 2: key = bytes.extracting(try reader.bytes(tag)).copied()
+      case 3: revision = try reader.int64(tag)
+      case 4: lease = LeaseID(try reader.int64(tag))
+      default: try reader.skip(tag)
       }
     }
   }

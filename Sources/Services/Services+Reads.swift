@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 public import MVCC
 internal import Replica
@@ -88,24 +89,23 @@ extension Services {
     switch result {
     case .failure(let failure): throw failure
     case .range(var plan):
-      header(revision: plan.revision).encode(into: &response)
+      response.appendHeader(header(revision: plan.revision))
       try StoreReading.encode(&plan, &reader, into: &response)
     case .txn(let holds, let plans, let revision):
-      header(revision: revision).encode(into: &response)
+      response.appendHeader(header(revision: revision))
       response.appendField(2, holds)
       for var plan in plans {
-        let outer = response.beginMessage(3)
-        let inner = response.beginMessage(1)
-        ResponseHeader(cluster: ClusterID(0), member: .none, revision: plan.revision, term: .zero)
-          .encode(into: &response)
+        let outer = response.beginField(3, expecting: 0)
+        let inner = response.beginField(1, expecting: 0)
+        response.appendHeader(ResponseHeaderView(revision: plan.revision))
         try StoreReading.encode(&plan, &reader, into: &response)
-        response.endMessage(inner)
-        response.endMessage(outer)
+        response.endField(inner)
+        response.endField(outer)
       }
     }
   }
 
-  private func header(revision: Int64) -> ResponseHeader {
+  private func header(revision: Int64) -> ResponseHeaderView {
     var header = header
     header.revision = revision
     return header

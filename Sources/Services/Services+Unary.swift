@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Membership
 internal import MVCC
@@ -21,13 +22,13 @@ extension Services {
       try receiveConcurrency(id, method, message, out: &out)
     case .authStatus:
       var response: [UInt8] = []
-      header.encode(into: &response)
+      response.appendHeader(header)
       response.appendField(3, 1 as UInt64)
       answer(id, response.rawSpan, out: &out)
     case .authDisable:
       // Nothing to switch off: etcd too says so with success.
       var response: [UInt8] = []
-      header.encode(into: &response)
+      response.appendHeader(header)
       answer(id, response.rawSpan, out: &out)
     case .authenticate: throw .authNotEnabled
     case .authEnable, .userAdd, .userGet, .userList, .userDelete, .userChangePassword,
@@ -41,17 +42,15 @@ extension Services {
 
   /// Proposes a request: its own bytes as the field `field` of an entry.
   mutating func propose(
-    _ id: CallID, _ field: InternalRequest.Field, _ request: RawSpan, out: inout Outbox
+    _ id: CallID, _ kind: Proposal.RequestKind, _ request: RawSpan, out: inout Outbox
   ) throws(Failure) {
     let requestID = try wait(id)
-    var data: [UInt8] = []
-    data.reserveCapacity(request.byteCount + 24)
-    InternalRequest.encode(field, request, id: requestID, into: &data)
-    guard data.count <= limits.requestBytesMax else {
+    let proposal = Proposal(kind, request, id: requestID)
+    guard proposal.data.count <= limits.requestBytesMax else {
       _ = waits.take(requestID)
       throw .tooLarge
     }
-    out.proposals.append(Proposal(id: requestID, data: data))
+    out.proposals.append(proposal)
   }
 
   /// Asks the apply thread.
@@ -95,19 +94,19 @@ extension Services {
   ) throws(Failure) {
     switch method {
     case .range:
-      let request = try RangeRequest(whole: message)
+      let request = try RangeRequestView(whole: message)
       try Checks.check(request)
-      try read(id, .range(request), message.copied(), isSerializable: request.isSerializable)
+      try read(id, .range(request), message.copied(), isSerializable: request.serializable)
     case .put:
-      let request = try PutRequest(whole: message)
+      let request = try PutRequestView(whole: message)
       try checkQuota(request.cost, out: &out)
       try Checks.check(request)
       try propose(id, .put, message, out: &out)
     case .deleteRange:
-      try Checks.check(try DeleteRangeRequest(whole: message))
+      try Checks.check(try DeleteRangeRequestView(whole: message))
       try propose(id, .deleteRange, message, out: &out)
     case .txn:
-      let request = try TxnRequest(whole: message)
+      let request = try Txn(whole: message)
       try checkQuota(request.cost, out: &out)
       try Checks.check(request, operationsMax: limits.txnOperationsMax)
       try Checks.checkOverlaps(request, message)
@@ -117,7 +116,7 @@ extension Services {
         try propose(id, .txn, message, out: &out)
       }
     default:
-      _ = try Numbers(whole: message)
+      _ = try CompactionRequestView(whole: message)
       try propose(id, .compaction, message, out: &out)
     }
   }

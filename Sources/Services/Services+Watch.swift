@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 public import MVCC
 internal import Replica
@@ -34,22 +35,15 @@ extension Services {
   mutating func receiveWatch(
     _ id: CallID, _ message: RawSpan, out: inout Outbox
   ) throws(Failure) {
-    do {
-      var cursor = WireCursor(all: message)
-      while let field = try cursor.next(message) {
-        switch field.number {
-        case 1:
-          let request = try WatchHub.Request(try field.bytes, in: message)
-          _ = hub.create(stream(id), request, storeRevision: status.revision)
-        case 2:
-          let numbers = try Numbers(try field.bytes, in: message)
-          _ = hub.cancel(stream(id), numbers.signed(1))
-        case 3: hub.requestProgress(stream(id))
-        default: break
-        }
-      }
-    } catch {
-      throw .malformed
+    let request: WatchRequestView
+    do { request = try WatchRequestView(message) } catch { throw .malformed }
+    switch request {
+    case .none: break
+    case .create(let view):
+      _ = hub.create(
+        stream(id), WatchHub.Request(view, message), storeRevision: status.revision)
+    case .cancel(let watchID): _ = hub.cancel(stream(id), watchID)
+    case .progress: hub.requestProgress(stream(id))
     }
   }
 
@@ -143,33 +137,16 @@ extension Services {
 }
 
 extension WatchHub.Request {
-  /// etcdserverpb.WatchCreateRequest.
-  init(_ message: Slice, in bytes: RawSpan) throws(WireError) {
+  init(_ view: WatchCreateRequestView, _ bytes: RawSpan) {
     self.init()
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      switch field.number {
-      case 1: key = bytes.extracting(try field.bytes).copied()
-      case 2: rangeEnd = bytes.extracting(try field.bytes).copied()
-      case 3: startRevision = try field.signed
-      case 4: progressNotify = try field.bool
-      case 5:
-        // Enums may come one by one or packed.
-        guard let packed = try? field.bytes else {
-          take(filter: try field.unsigned)
-          break
-        }
-        for offset in packed.range { take(filter: UInt64(bytes[offset])) }
-      case 6: previousKeyValue = try field.bool
-      case 7: watchID = try field.signed
-      case 8: fragment = try field.bool
-      default: break
-      }
-    }
-  }
-
-  private mutating func take(filter: UInt64) {
-    if filter == 0 { noPut = true }
-    if filter == 1 { noDelete = true }
+    key = bytes.extracting(view.key).copied()
+    rangeEnd = bytes.extracting(view.rangeEnd).copied()
+    startRevision = view.startRevision
+    progressNotify = view.progressNotify
+    noPut = view.noPut
+    noDelete = view.noDelete
+    previousKeyValue = view.prevKV
+    watchID = view.watchID
+    fragment = view.fragment
   }
 }

@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 public import Membership
 public import MVCC
@@ -154,17 +155,16 @@ public struct Services<B: Backend>: ~Copyable {
     switch method {
     case .status, .healthCheck, .healthWatch: return
     case .range:
-      let whole = Slice(start: 0, count: message.byteCount)
-      if let range = try? RangeRequest(whole, in: message), range.isSerializable { return }
+      if let range = try? RangeRequestView(message), range.serializable { return }
     default: break
     }
     throw .notSupportedForLearner
   }
 
-  var header: ResponseHeader {
-    ResponseHeader(
-      cluster: status.cluster, member: status.member, revision: status.revision,
-      term: status.term)
+  var header: ResponseHeaderView {
+    ResponseHeaderView(
+      clusterID: status.cluster, memberID: status.member, revision: status.revision,
+      raftTerm: status.term)
   }
 }
 

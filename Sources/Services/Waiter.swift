@@ -1,3 +1,4 @@
+internal import API
 internal import Basics
 internal import Replica
 
@@ -118,25 +119,24 @@ enum Compose {
     return bytes
   }
 
-  /// TxnRequest: when the key was made at `revision` (0: is not there) the operations of
-  /// `success`, else those of `failure`; an operation is (field of RequestOp, request).
+  /// Txn: when the key was made at `revision` (0: is not there) the operations of
+  /// `success`, else those of `failure`; an operation is (field of Txn.Op, request).
   static func txn(
     _ key: [UInt8], madeAt revision: Int64, success: [(Int, [UInt8])],
     failure: [(Int, [UInt8])]
   ) -> [UInt8] {
     var bytes: [UInt8] = []
-    let compare = bytes.beginMessage(1)
+    let compare = bytes.beginField(1, expecting: 0)
     bytes.appendField(2, 1 as UInt64)
     bytes.appendField(3, key.rawSpan)
     // The union's member has to be there even when it is zero.
-    bytes.appendVarint(5 << 3)
-    bytes.appendVarint(UInt64(bitPattern: revision))
-    bytes.endMessage(compare)
+    bytes.appendAlways(5, UInt64(bitPattern: revision))
+    bytes.endField(compare)
     for (field, ops) in [(2, success), (3, failure)] {
       for (kind, request) in ops {
-        let mark = bytes.beginMessage(field)
-        bytes.appendMessage(kind, request.rawSpan)
-        bytes.endMessage(mark)
+        let mark = bytes.beginField(field, expecting: 0)
+        bytes.appendField(kind, request.rawSpan)
+        bytes.endField(mark)
       }
     }
     return bytes
@@ -149,7 +149,7 @@ struct Reply {
   var header: [UInt8] = []
   var revision: Int64 = 0
   var succeeded = false
-  /// LeaseGrantResponse: ID.
+  /// The number of field 2: of a LeaseGrantResponse its ID.
   var number: Int64 = 0
   /// The encoded key-value of each range, or of the one range; nil when the range was empty.
   var found: [[UInt8]?] = []
@@ -158,12 +158,8 @@ struct Reply {
   static func range(_ bytes: RawSpan) -> Reply {
     var reply = Reply()
     var first: [UInt8]?
-    var cursor = WireCursor(all: bytes)
-    while let field = try? cursor.next(bytes) {
-      reply.takeHeader(field, bytes)
-      if field.number == 2, first == nil, let message = try? field.bytes {
-        first = bytes.extracting(message).copied()
-      }
+    reply.read(bytes) { field, part in
+      if field == 2, first == nil { first = part.copied() }
     }
     reply.found = [first]
     return reply
@@ -172,41 +168,50 @@ struct Reply {
   /// A TxnResponse.
   static func txn(_ bytes: RawSpan) -> Reply {
     var reply = Reply()
-    var cursor = WireCursor(all: bytes)
-    while let field = try? cursor.next(bytes) {
-      reply.takeHeader(field, bytes)
-      if field.number == 2 { reply.succeeded = (try? field.bool) ?? false }
-      guard field.number == 3, let message = try? field.bytes else { continue }
-      var inner = WireCursor(message)
-      while let part = try? inner.next(bytes) {
-        guard part.number == 1, let range = try? part.bytes else { continue }
-        reply.found += Reply.range(bytes.extracting(range)).found
+    var found: [[UInt8]?] = []
+    reply.read(bytes) { field, part in
+      guard field == 3 else { return }
+      var inner = Reply()
+      inner.read(part) { kind, range in
+        if kind == 1 { found += Reply.range(range).found }
       }
     }
+    reply.found = found
+    reply.succeeded = reply.number != 0
     return reply
   }
 
   /// Any other response: header and the number of field 2.
   static func other(_ bytes: RawSpan) -> Reply {
     var reply = Reply()
-    var cursor = WireCursor(all: bytes)
-    while let field = try? cursor.next(bytes) {
-      reply.takeHeader(field, bytes)
-      if field.number == 2, let value = try? field.signed { reply.number = value }
-    }
+    reply.read(bytes) { _, _ in }
     return reply
   }
 
-  private mutating func takeHeader(_ field: WireField, _ bytes: RawSpan) {
-    guard field.number == 1, let message = try? field.bytes else { return }
-    let inner = bytes.extracting(message)
-    header = []
-    header.appendMessage(1, inner)
-    if let numbers = try? Numbers(message, in: bytes) { revision = numbers.signed(3) }
+  /// Reads header and number, and hands each length-delimited field to `part`. The responses are
+  /// our own: one that cannot be read ends as if it were over.
+  private mutating func read(_ bytes: RawSpan, _ part: (Int, RawSpan) -> Void) {
+    var reader = ProtoReader(bytes)
+    while let tag = try? reader.nextTag() {
+      if tag.wire == .lengthDelimited, let slice = try? reader.bytes(tag) {
+        if tag.field == 1 { takeHeader(slice, bytes) }
+        part(tag.field, bytes.extracting(slice))
+      } else if tag.field == 2, let value = try? reader.int64(tag) {
+        number = value
+      } else if (try? reader.skip(tag)) == nil {
+        return
+      }
+    }
   }
 
-  func keyValue(_ index: Int) -> KeyValue? {
+  private mutating func takeHeader(_ message: Slice, _ bytes: RawSpan) {
+    header = []
+    header.appendMessage(1, bytes.extracting(message))
+    if let view = try? ResponseHeaderView(bytes, in: message) { revision = view.revision }
+  }
+
+  func keyValue(_ index: Int) -> KeyValueView? {
     guard index < found.count, let bytes = found[index] else { return nil }
-    return try? KeyValue(Slice(start: 0, count: bytes.count), in: bytes.rawSpan)
+    return try? KeyValueView(bytes.rawSpan)
   }
 }

@@ -1,3 +1,4 @@
+import API
 import Basics
 import Lease
 import MVCC
@@ -49,7 +50,7 @@ final class Harness {
     services = Services(
       status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 })
     replica = try Harness.makeReplica(backend, quotaBytes: quotaBytes)
-    let own = Member(
+    let own = Membership.Member(
       id: Harness.member, name: "", peerURLs: ["http://localhost:2380"], clientURLs: [],
       isLearner: false)
     let change = MemberChange.add(own).confChange(id: 0)
@@ -226,25 +227,31 @@ struct Message: Equatable {
 
   func numbers(_ number: Int) -> [Int64] {
     var found: [Int64] = []
-    var cursor = WireCursor(all: bytes.rawSpan)
-    while let field = try? cursor.next(bytes.rawSpan) {
-      if field.number == number, let value = try? field.signed { found.append(value) }
+    var reader = ProtoReader(bytes.rawSpan)
+    while let tag = try? reader.nextTag() {
+      guard tag.field == number, let value = try? reader.int64(tag) else {
+        try? reader.skip(tag)
+        continue
+      }
+      found.append(value)
+    }
+    return found
+  }
+
+  func messages(_ number: Int) -> [Message] {
+    var found: [Message] = []
+    var reader = ProtoReader(bytes.rawSpan)
+    while let tag = try? reader.nextTag() {
+      guard tag.field == number, let slice = try? reader.bytes(tag) else {
+        try? reader.skip(tag)
+        continue
+      }
+      found.append(Message(bytes.rawSpan.extracting(slice).copied()))
     }
     return found
   }
 
   func number(_ number: Int) -> Int64 { numbers(number).last ?? 0 }
-
-  func messages(_ number: Int) -> [Message] {
-    var found: [Message] = []
-    var cursor = WireCursor(all: bytes.rawSpan)
-    while let field = try? cursor.next(bytes.rawSpan) {
-      if field.number == number, let slice = try? field.bytes {
-        found.append(Message(bytes.rawSpan.extracting(slice).copied()))
-      }
-    }
-    return found
-  }
 
   func message(_ number: Int) -> Message { messages(number).last ?? Message([]) }
   func text(_ number: Int) -> String { String(decoding: message(number).bytes, as: UTF8.self) }
@@ -268,8 +275,7 @@ enum Request {
     for (number, value) in fields {
       switch value {
       case .number(let value):
-        bytes.appendVarint(UInt64(number) << 3)
-        bytes.appendVarint(UInt64(bitPattern: value))
+        bytes.appendAlways(number, UInt64(bitPattern: value))
       case .text(let text): bytes.appendMessage(number, [UInt8](text.utf8).rawSpan)
       case .message(let inner): bytes.appendMessage(number, inner.rawSpan)
       }

@@ -1,51 +1,42 @@
-public import Basics
+internal import API
+internal import Basics
 public import Membership
 public import Raft
 
 /// etcdserverpb.Request: what 3.5 puts into the log for member attributes and cluster version.
 public enum V2Wire {
-  /// Reads a request; unknown fields are passed over.
-  public static func decode(
-    _ message: Slice, in bytes: RawSpan
-  ) throws(WireError) -> V2Request {
+  /// Reads a request; unknown fields are passed over, known ones of another kind are not.
+  static func decode(_ message: Slice, in bytes: RawSpan) throws(DecodeError) -> V2Request {
     var request = V2Request(id: 0, method: "", path: "", value: "")
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      switch field.number {
-      case 1: request.id = try field.unsigned
-      case 2: request.method = try text(field, bytes)
-      case 3: request.path = try text(field, bytes)
-      case 4: request.value = try text(field, bytes)
-      case 6: _ = try field.bytes
-      case 5, 7...17: _ = try field.unsigned
-      default: break
+    var reader = ProtoReader(bytes, in: message)
+    func text(_ slice: Slice) -> String {
+      String(decoding: bytes.extracting(slice).copied(), as: UTF8.self)
+    }
+    while let tag = try reader.nextTag() {
+      switch tag.field {
+      case 1: request.id = try reader.uint64(tag)
+      case 2: request.method = text(try reader.bytes(tag))
+      case 3: request.path = text(try reader.bytes(tag))
+      case 4: request.value = text(try reader.bytes(tag))
+      case 6: _ = try reader.bytes(tag)
+      case 5, 7...17: _ = try reader.uint64(tag)
+      default: try reader.skip(tag)
       }
     }
     return request
   }
 
-  private static func text(_ field: WireField, _ bytes: RawSpan) throws(WireError) -> String {
-    String(decoding: bytes.extracting(try field.bytes).copied(), as: UTF8.self)
-  }
-
   /// The data of an entry: every field that etcd always writes, zeros too (proto2).
   public static func encode(_ request: V2Request) -> [UInt8] {
     var bytes: [UInt8] = []
-    func number(_ field: UInt64, _ value: UInt64) {
-      bytes.appendVarint(field << 3)
-      bytes.appendVarint(value)
+    bytes.appendAlways(1, request.id)
+    for (field, text) in [(2, request.method), (3, request.path), (4, request.value)] {
+      bytes.appendMessage(field, [UInt8](text.utf8).rawSpan)
     }
-    func text(_ field: Int, _ value: String) {
-      bytes.appendMessage(field, [UInt8](value.utf8).rawSpan)
-    }
-    number(1, request.id)
-    text(2, request.method)
-    text(3, request.path)
-    text(4, request.value)
-    number(5, 0)
-    text(6, "")
-    number(7, 0)
-    for field in 9...16 { number(UInt64(field), 0) }
+    bytes.appendAlways(5, 0)
+    bytes.appendMessage(6, RawSpan())
+    bytes.appendAlways(7, 0)
+    for field in 9...16 { bytes.appendAlways(field, 0) }
     return bytes
   }
 }

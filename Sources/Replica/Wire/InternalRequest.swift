@@ -1,13 +1,14 @@
-public import Basics
+internal import API
+internal import Basics
 
 /// What a normal entry of the log asks for. etcd: `InternalRaftRequest`.
-public enum InternalRequest: Sendable {
+enum InternalRequest {
   case v2(Slice)
-  case range(RangeRequest)
-  case put(PutRequest)
-  case deleteRange(DeleteRangeRequest)
-  case txn(TxnRequest)
-  case compaction(Numbers)
+  case range(RangeRequestView)
+  case put(PutRequestView)
+  case deleteRange(DeleteRangeRequestView)
+  case txn(Txn)
+  case compaction(CompactionRequestView)
   case leaseGrant(Numbers)
   case leaseRevoke(Numbers)
   case leaseCheckpoint([(lease: LeaseID, remaining: Int64)])
@@ -15,138 +16,98 @@ public enum InternalRequest: Sendable {
   case clusterVersion(Slice)
   case memberAttributes(NodeID, name: Slice, clientURLs: [Slice])
   case downgrade(isEnabled: Bool, target: Slice)
-  /// A request of the auth service, by its field number.
-  case auth(Int, Slice)
+  case auth
   /// Nothing that this version knows.
   case unknown
 
-  /// The field numbers of `InternalRaftRequest`, for those who propose.
-  public enum Field: Int, Sendable {
-    case range = 3, put = 4, deleteRange = 5, txn = 6, compaction = 7, leaseGrant = 8
-    case leaseRevoke = 9, alarm = 10, leaseCheckpoint = 11, clusterVersion = 1300
-    case memberAttributes = 1301, downgrade = 1302
-  }
-
   /// Reads an entry's data. `id` is the request's, 0 when it has none.
-  public static func decode(
+  static func decode(
     _ bytes: RawSpan
-  ) throws(WireError) -> (id: UInt64, request: InternalRequest) {
-    var id: UInt64 = 0
-    var headerID: UInt64 = 0
-    var request = InternalRequest.unknown
-    var cursor = WireCursor(all: bytes)
-    while let field = try cursor.next(bytes) {
-      switch field.number {
-      case 1: id = try field.unsigned
-      case 100: headerID = try headerIdentity(try field.bytes, bytes)
-      case 2:
-        _ = try V2Wire.decode(try field.bytes, in: bytes)
-        request = .v2(try field.bytes)
-      case 3...11: request = try decode(field.number, try field.bytes, bytes)
-      case 1000...1299: request = .auth(field.number, try field.bytes)
-      case 1300: request = .clusterVersion(try text(1, of: try field.bytes, bytes))
-      case 1301: request = try attributes(try field.bytes, bytes)
-      case 1302:
-        request = .downgrade(
-          isEnabled: try Numbers.flag(1, of: try field.bytes, bytes),
-          target: try text(2, of: try field.bytes, bytes))
-      default: break
-      }
-    }
-    return (id == 0 ? headerID : id, request)
+  ) throws(DecodeError) -> (id: UInt64, request: InternalRequest) {
+    let view = try InternalRaftRequestView(bytes)
+    guard let kind = view.kind else { return (view.id, .unknown) }
+    return (view.id, try read(kind, bytes, view.request))
   }
 
-  private static func decode(
-    _ number: Int, _ message: Slice, _ bytes: RawSpan
-  ) throws(WireError) -> InternalRequest {
-    switch number {
-    case 3: return .range(try RangeRequest(message, in: bytes))
-    case 4: return .put(try PutRequest(message, in: bytes))
-    case 5: return .deleteRange(try DeleteRangeRequest(message, in: bytes))
-    case 6: return .txn(try TxnRequest(message, in: bytes))
-    case 7: return .compaction(try Numbers(message, in: bytes))
-    case 8: return .leaseGrant(try Numbers(message, in: bytes))
-    case 9: return .leaseRevoke(try Numbers(message, in: bytes))
-    case 10: return .alarm(try Numbers(message, in: bytes))
-    default:
+  private static func read(
+    _ kind: RaftRequestKind, _ bytes: RawSpan, _ message: Slice
+  ) throws(DecodeError) -> InternalRequest {
+    switch kind {
+    case .v2:
+      // What cannot be read here is a v2 request without the envelope around it.
+      _ = try V2Wire.decode(message, in: bytes)
+      return .v2(message)
+    case .range: return .range(try RangeRequestView(bytes, in: message))
+    case .put: return .put(try PutRequestView(bytes, in: message))
+    case .deleteRange: return .deleteRange(try DeleteRangeRequestView(bytes, in: message))
+    case .txn: return .txn(try Txn(bytes, in: message))
+    case .compaction: return .compaction(try CompactionRequestView(bytes, in: message))
+    case .leaseGrant: return .leaseGrant(try Numbers(bytes, in: message))
+    case .leaseRevoke: return .leaseRevoke(try Numbers(bytes, in: message))
+    case .alarm: return .alarm(try Numbers(bytes, in: message))
+    case .leaseCheckpoint:
       var checkpoints: [(lease: LeaseID, remaining: Int64)] = []
-      var cursor = WireCursor(message)
-      while let field = try cursor.next(bytes) {
-        guard field.number == 1 else { continue }
-        let numbers = try Numbers(try field.bytes, in: bytes)
+      for inner in try messages(1, bytes, message) {
+        let numbers = try Numbers(bytes, in: inner)
         checkpoints.append((LeaseID(numbers.signed(1)), numbers.signed(2)))
       }
       return .leaseCheckpoint(checkpoints)
+    case .clusterVersionSet:
+      return .clusterVersion(try messages(1, bytes, message).last ?? .empty)
+    case .clusterMemberAttrSet:
+      let attributes = try messages(2, bytes, message).last ?? .empty
+      return .memberAttributes(
+        NodeID(try Numbers(bytes, in: message)[1]),
+        name: try messages(1, bytes, attributes).last ?? .empty,
+        clientURLs: try messages(2, bytes, attributes))
+    case .downgradeInfoSet:
+      return .downgrade(
+        isEnabled: try Numbers(bytes, in: message)[1] != 0,
+        target: try messages(2, bytes, message).last ?? .empty)
+    default: return .auth
     }
   }
 
-  private static func headerIdentity(
-    _ message: Slice, _ bytes: RawSpan
-  ) throws(WireError) -> UInt64 {
-    var id: UInt64 = 0
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      if field.number == 1 { id = try field.unsigned }
+  /// The places of all length-delimited fields of that number.
+  private static func messages(
+    _ field: Int, _ bytes: RawSpan, _ message: Slice
+  ) throws(DecodeError) -> [Slice] {
+    var found: [Slice] = []
+    var reader = ProtoReader(bytes, in: message)
+    while let tag = try reader.nextTag() {
+      if tag.field == field { found.append(try reader.bytes(tag)) } else { try reader.skip(tag) }
     }
-    return id
-  }
-
-  private static func text(
-    _ number: Int, of message: Slice, _ bytes: RawSpan
-  ) throws(WireError) -> Slice {
-    var text = Slice.empty
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      if field.number == number { text = try field.bytes }
-    }
-    return text
-  }
-
-  private static func attributes(
-    _ message: Slice, _ bytes: RawSpan
-  ) throws(WireError) -> InternalRequest {
-    var member = NodeID.none
-    var name = Slice.empty
-    var clientURLs: [Slice] = []
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      if field.number == 1 { member = NodeID(try field.unsigned) }
-      guard field.number == 2 else { continue }
-      var inner = WireCursor(try field.bytes)
-      while let part = try inner.next(bytes) {
-        if part.number == 1 { name = try part.bytes }
-        if part.number == 2 { clientURLs.append(try part.bytes) }
-      }
-    }
-    return .memberAttributes(member, name: name, clientURLs: clientURLs)
-  }
-
-  /// Adds the data of an entry: the request's own bytes under its field, then the header.
-  public static func encode(
-    _ field: Field, _ request: RawSpan, id: UInt64, into bytes: inout [UInt8]
-  ) {
-    encode(number: field.rawValue, request, id: id, into: &bytes)
-  }
-
-  static func encode(number: Int, _ request: RawSpan, id: UInt64, into bytes: inout [UInt8]) {
-    // etcd writes fields in order of their numbers; the header has 100.
-    if number < 100 { bytes.appendMessage(number, request) }
-    let mark = bytes.beginMessage(100)
-    bytes.appendField(1, id)
-    bytes.endMessage(mark)
-    if number > 100 { bytes.appendMessage(number, request) }
+    return found
   }
 }
 
-extension Numbers {
-  static func flag(
-    _ number: Int, of message: Slice, _ bytes: RawSpan
-  ) throws(WireError) -> Bool {
-    var flag = false
-    var cursor = WireCursor(message)
-    while let field = try cursor.next(bytes) {
-      if field.number == number { flag = try field.bool }
+extension Proposal {
+  /// A request for the log: its own bytes, with the ID by which the answer is found.
+  public init(_ kind: RequestKind, _ request: RawSpan, id: UInt64) {
+    var data: [UInt8] = []
+    data.reserveCapacity(request.byteCount + 24)
+    data.appendInternalRaftRequest(
+      kind.field, request, id: id, username: RawSpan(), authRevision: 0)
+    self.init(id: id, data: data)
+  }
+
+  /// What may be proposed.
+  public enum RequestKind: Sendable {
+    case put, deleteRange, txn, compaction, leaseGrant, leaseRevoke, leaseCheckpoint, alarm
+    case downgrade
+
+    var field: RaftRequestKind {
+      switch self {
+      case .put: .put
+      case .deleteRange: .deleteRange
+      case .txn: .txn
+      case .compaction: .compaction
+      case .leaseGrant: .leaseGrant
+      case .leaseRevoke: .leaseRevoke
+      case .leaseCheckpoint: .leaseCheckpoint
+      case .alarm: .alarm
+      case .downgrade: .downgradeInfoSet
+      }
     }
-    return flag
   }
 }
