@@ -35,6 +35,7 @@ public struct Lessor: ~Copyable {
   public var leases: [LeaseID] { all.sorted { $0.expiry < $1.expiry }.map(\.id) }
   public mutating func expired(now: UInt64, limit: Int) -> [LeaseID] { primary ? all.filter { $0.expiry <= now }.map(\.id) : [] }
   public mutating func promote(extend: UInt64, now: UInt64) { primary = true; for i in all.indices { all[i].expiry = now + UInt64(all[i].ttl) * 1_000_000_000 + extend } }
+  public mutating func restore(_ id: LeaseID, ttl: Int64, remaining: Int64) { all.append(L(id: id, ttl: ttl, remaining: remaining, expiry: .max, keys: [])) }
   public mutating func demote() { primary = false }
   public mutating func checkpoint(_ id: LeaseID, remaining: Int64) { if let i = all.firstIndex(where: { $0.id == id }) { all[i].remaining = remaining } }
 }

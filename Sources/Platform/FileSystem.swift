@@ -1,5 +1,5 @@
 internal import CLinux
-public import Basics
+internal import Basics
 internal import Glibc
 
 /// Files by descriptor, with every failure as an `Errno`.
@@ -106,6 +106,7 @@ public enum FileSystem {
 extension Errno {
   public static let noSpace = Errno(ENOSPC)
   public static let missing = Errno(ENOENT)
+  public static let unsupported = Errno(ENOTSUP)
 }
 
 /// Standard output and error, and the end.

@@ -1,3 +1,5 @@
+internal import Services
+internal import LMDB
 internal import MVCC
 internal import Platform
 

@@ -1,3 +1,6 @@
+internal import Raft
+internal import Basics
+internal import Services
 internal import Platform
 internal import Synchronization
 

@@ -1,3 +1,4 @@
+internal import Services
 internal import Basics
 internal import Platform
 internal import Raft

@@ -58,9 +58,8 @@ final class Connection {
       guard sent < output.count else { break }
       let count: Int
       do throws(Errno) {
-        count = try unsafe output.withUnsafeBytes { bytes throws(Errno) in
-          unsafe try socket.write(UnsafeRawBufferPointer(rebasing: bytes[sent...]))
-        }
+        let bytes = output
+        count = try socket.write(bytes.rawSpan.extracting(sent..<bytes.count))
       } catch {
         return false
       }

@@ -1,3 +1,6 @@
+internal import Replica
+internal import Services
+internal import Basics
 internal import Platform
 
 /// What plain HTTP serves beside gRPC.

@@ -165,7 +165,8 @@ struct Head {
   private var encoding = Slice.empty
 
   init(_ session: Session, _ range: Range<Int>) {
-    arena = session.eventBytes
+    let arena = session.eventBytes
+    self.arena = arena
     for field in session.fields[range] {
       let name = arena.rawSpan.extracting(field.name)
       switch name.byteCount {

@@ -144,12 +144,10 @@ final class IOLoop {
   }
 
   private func accept(_ listener: Int32) {
-    let socket = Socket.adopting(listener)
-    defer { _ = socket.release() }
     while true {
       let accepted: Socket?
       do throws(Errno) {
-        accepted = try socket.accept()
+        accepted = try Socket.accept(on: listener)
       } catch {
         shared.log.warn("a connection could not be accepted", ("error", "\(error)"))
         return
@@ -199,9 +197,7 @@ final class IOLoop {
     while connections[connection.token] != nil, !connection.isEnding {
       let count: Int?
       do throws(Errno) {
-        count = unsafe try buffer.withUnsafeMutableBytes { bytes throws(Errno) in
-          unsafe try connection.socket.read(into: bytes)
-        }
+        count = try connection.socket.read(into: &buffer)
       } catch {
         return close(connection)
       }
