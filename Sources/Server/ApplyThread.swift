@@ -62,7 +62,8 @@ struct ApplyThread: ~Copyable {
     while true {
       let isBusy =
         shared.replica.isHashing || (shared.replica.isCompacting && hasRoom)
-      let deadline = isBusy ? 0 : min(nextTick, (dirtySince ?? .max - 1) + commitDelay)
+      let commitAt = dirtySince.map { $0 + commitDelay } ?? .max
+      let deadline = isBusy ? 0 : min(nextTick, commitAt)
       shared.apply.wait(until: deadline, into: &inbox)
       let now = Clock.monotonic()
       if take(now) { return }
