@@ -5,10 +5,13 @@ import re
 # (pattern, replacement), for every output. Member and cluster IDs, terms and revisions stay: both
 # servers are started with the same advertised peer URL, so that these must be equal.
 RULES = [(re.compile(pattern), replacement) for pattern, replacement in [
-    (r'"ts":"[^"]*"', '"ts":"<time>"'),
+    (r'"ts":("[^"]*"|[0-9.]+)', '"ts":"<time>"'),
+    (r"\bclient-[0-9a-f-]{36}\b", "client-<uuid>"),
+    (r"\blease [0-9a-f]{12,16} ", "lease <id> "),
     (r"\b0x[0-9a-f]{6,}\b", "<pointer>"),
     (r"\btook(:| =)? ?[0-9.]+[µnm]?s\b", "took <time>"),
-    (r'"took":"[^"]*"', '"took":"<time>"'),
+    (r'"[tT]ook"( ?: ?)"[^"]*"', r'"took"\1"<time>"'),
+    (r"\b\d+\.\d+(µs|ms|s)(?![a-z])", "<time>"),
     (r'("?[dD][bB]Size(InUse)?"? ?:) ?\d+', r"\1 <size>"),
     (r"\b\d+(\.\d+)? [kMG]?B\b", "<size>"),
     (r"remaining\(\d+s\)", "remaining(<time>)"),
