@@ -22,5 +22,5 @@ MARTLET = _binary("MARTLET", ROOT / ".build" / "release" / "martlet")
 ETCD = _binary("ETCD", VENV / "etcd")
 ETCDCTL = _binary("ETCDCTL", VENV / "etcdctl")
 ETCDCTL_34 = _binary("ETCDCTL_34", "/usr/bin/etcdctl")
-PROTOS = ROOT / "Protos"
+PROTOS = Path(os.environ.get("PROTOS", ROOT / "Protos"))
 OUTPUT = Path(os.environ.get("TEST_OUTPUT", ROOT / ".build" / "tests"))
