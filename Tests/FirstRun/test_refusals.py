@@ -82,7 +82,8 @@ def test_data_dir_is_a_file() -> None:
 def test_data_dir_of_another_user(member: Server) -> None:
     """The data belongs to root and the server runs as nobody."""
     member.binary = shutil.copy(member.binary, member.home)  # a folder that nobody can enter
-    member.home.chmod(0o755)
+    for path in (member.home, Path(member.binary)):
+        path.chmod(0o755)
     refuses_untouched(member, "permission denied", user=NOBODY, group=NOBODY)
 
 
