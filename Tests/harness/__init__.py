@@ -1,0 +1,1 @@
+"""Starts etcd-compatible servers for the Python tests and the benchmark."""
