@@ -30,7 +30,7 @@ let layers: [(module: String, imports: [String])] = [
     "Server",
     [
       "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "HTTP2", "TLS", "LMDB",
-      "Membership", "Replica", "Services", "Config",
+      "Membership", "Lease", "Replica", "Services", "Config",
     ]
   ),
 ]
@@ -99,7 +99,7 @@ for (product, folder) in [("martlet", "martlet"), ("martlet-bench", "bench")]
 where exists("Sources/\(folder)") {
   targets.append(
     .executableTarget(
-      name: product, dependencies: dependencies(["Server", "Config"]), path: "Sources/\(folder)",
+      name: product, dependencies: dependencies(["Server", "Config", "Platform"]), path: "Sources/\(folder)",
       swiftSettings: settings))
 }
 

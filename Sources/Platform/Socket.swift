@@ -28,9 +28,9 @@ public struct Socket: ~Copyable, Sendable {
     return fd
   }
 
-  /// The next waiting connection, with Nagle's delay off; nil when there is none.
-  public func accept() throws(Errno) -> Socket? {
-    let fd = martlet_accept(self.fd)
+  /// The next connection that waits on `listener`, with Nagle's delay off; nil when there is none.
+  public static func accept(on listener: Int32) throws(Errno) -> Socket? {
+    let fd = martlet_accept(listener)
     if fd == -EAGAIN || fd == -ECONNABORTED || fd == -EINTR { return nil }
     let socket = Socket(fd: try check(fd))
     _ = martlet_set_nodelay(socket.fd)
@@ -47,10 +47,10 @@ public struct Socket: ~Copyable, Sendable {
     return String(decoding: text.prefix(Int(count)).map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 
-  /// Reads into `buffer`; 0 at the end of the stream, nil when nothing waits.
-  public func read(into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int? {
+  /// Reads into `buffer`, up to its count; 0 at the end of the stream, nil when nothing waits.
+  public func read(into buffer: inout [UInt8]) throws(Errno) -> Int? {
     while true {
-      let count = unsafe Glibc.read(fd, buffer.baseAddress, buffer.count)
+      let count = unsafe Glibc.read(fd, &buffer, buffer.count)
       if count >= 0 { return count }
       if errno == EAGAIN { return nil }
       guard errno == EINTR else { throw Errno(errno) }
@@ -58,9 +58,11 @@ public struct Socket: ~Copyable, Sendable {
   }
 
   /// Writes what the socket takes of `bytes`; 0 when it takes nothing now.
-  public func write(_ bytes: UnsafeRawBufferPointer) throws(Errno) -> Int {
+  public func write(_ bytes: RawSpan) throws(Errno) -> Int {
     while true {
-      let count = unsafe Glibc.send(fd, bytes.baseAddress, bytes.count, Int32(MSG_NOSIGNAL))
+      let count = unsafe bytes.withUnsafeBytes {
+        unsafe Glibc.send(fd, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
+      }
       if count >= 0 { return count }
       if errno == EAGAIN { return 0 }
       guard errno == EINTR else { throw Errno(errno) }

@@ -90,7 +90,7 @@ import Testing
     var pending: WriteBatch?
     for _ in 0..<120 {
       _ = Self.change(&store, &model, &random)
-      if random.chance(1, in: 6), pending == nil { pending = store.freeze() }
+      if random.chance(1, in: 6), pending == nil { pending = store.freeze().batch() }
       if random.chance(1, in: 4), let batch = pending {
         try backend.commit(batch)
         store.dropFrozen()
@@ -105,7 +105,7 @@ import Testing
         if let batch = pending { try backend.commit(batch) }
         if pending != nil { store.dropFrozen() }
         pending = nil
-        try backend.commit(store.freeze())
+        try backend.commit(store.freeze().batch())
         store = try Self.open(backend)
       }
       try check(store, model, &random)
@@ -163,7 +163,7 @@ import Testing
         all.append((event.revision, Array(events.arena[event.keyValue.range])))
       }
       if step % 17 == 16 {
-        try backend.commit(store.freeze())
+        try backend.commit(store.freeze().batch())
         store.dropFrozen()
       }
     }
@@ -182,7 +182,7 @@ import Testing
     #expect(read.map(\.0) == all.map(\.0))
     #expect(read.map(\.1) == all.map(\.1))
     let before = try Self.hash(store, rowsMax: 7)
-    try backend.commit(store.freeze())
+    try backend.commit(store.freeze().batch())
     store = try Self.open(backend)
     #expect(try Self.hash(store, rowsMax: 1000) == before)
   }

@@ -134,7 +134,7 @@ final class Harness {
 
   /// What the background thread does: commits the write buffer.
   func save() {
-    let batch = replica.store.freeze()
+    let batch = replica.store.freeze().batch()
     guard (try? backend.commit(batch)) != nil else { preconditionFailure("no commit fails here") }
     replica.store.dropFrozen()
   }

@@ -155,9 +155,9 @@ public struct Store<B: Backend>: ~Copyable {
   /// Whether a frozen buffer waits for its commit; another cannot be frozen meanwhile.
   public var isCommitting: Bool { frozen != nil }
 
-  /// Sets the write buffer aside for a commit; readers still find its rows. The batch goes to
+  /// Sets the write buffer aside for a commit; readers still find its rows. Its batch goes to
   /// `Backend.commit`, after which `dropFrozen` is called.
-  public mutating func freeze() -> WriteBatch {
+  public mutating func freeze() -> FrozenBuffer {
     precondition(frozen == nil && !hasChanges)
     var number: [UInt8] = []
     RevisionKey.append(consistentIndex.rawValue, to: &number)
@@ -165,15 +165,23 @@ public struct Store<B: Backend>: ~Copyable {
     number.removeAll()
     RevisionKey.append(consistentTerm.rawValue, to: &number)
     active.change(.meta, MetaKey.term, number)
-    let batch = active.batch()
-    frozen = active
+    let buffer = active
+    frozen = buffer
     active = WriteBuffer()
     firstRow = 0
-    return batch
+    return FrozenBuffer(buffer: buffer)
   }
 
   /// Lets the frozen buffer go, now that the backend has its rows.
   public mutating func dropFrozen() { frozen = nil }
+}
+
+/// A write buffer on its way to the backend.
+public struct FrozenBuffer: Sendable {
+  let buffer: WriteBuffer
+
+  /// What the backend is to commit. Linear in the buffer; needs no lock.
+  public func batch() -> WriteBatch { buffer.batch() }
 }
 
 /// Keys of bucket `meta` (etcd: mvcc/buckets).

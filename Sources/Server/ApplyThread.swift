@@ -1,0 +1,262 @@
+internal import Basics
+internal import LMDB
+internal import MVCC
+internal import Membership
+internal import Platform
+internal import Raft
+internal import Replica
+internal import Services
+
+/// Applies what is committed, answers what only it may answer, and keeps the store's commits,
+/// compaction and snapshots going. The one thread that changes the replica.
+struct ApplyThread: ~Copyable {
+  struct Settings: Sendable {
+    var batchNanoseconds: UInt64
+    var batchOperationsMax: Int
+    var compactionKeysPerStep: Int
+    var snapshotCount: UInt64
+    /// Published once, when there is a leader.
+    var publication: Member
+    var serverVersion: ClusterVersion
+    var startSeconds: UInt64
+  }
+
+  private enum Limits {
+    static let tickNanoseconds: UInt64 = 100_000_000
+    static let hashRowsPerStep = 2000
+    /// After how long an unseen publication is tried again.
+    static let publishNanoseconds: UInt64 = 5_000_000_000
+  }
+
+  private let shared: Shared
+  private let settings: Settings
+  private var outcome: Outcome
+  private var inbox: [ApplyInput] = []
+  private var nextTick: UInt64 = 0
+  private var dirtySince: UInt64?
+  private var snapshotIndex: LogIndex
+  /// A snapshot waits for the store to hold everything up to it.
+  private var pendingSnapshot: Snapshot?
+  private var isPublished = false
+  private var publishAgainAt: UInt64 = 0
+  private var isVersionProposed = false
+  /// What the store held when it was frozen last, and what it holds durably.
+  private var frozenIndex = LogIndex.zero
+  private var storedIndex = LogIndex.zero
+  private var isLeader = false
+  private var ids: RequestIDs
+
+  init(shared: Shared, settings: Settings, snapshotIndex: LogIndex) {
+    self.shared = shared
+    self.settings = settings
+    self.snapshotIndex = snapshotIndex
+    outcome = Outcome(loops: shared.loops.count)
+    let member = shared.board.withLock { $0.status.member }
+    // The replica's own number: answers to these go nowhere.
+    ids = RequestIDs(
+      member: member, startSeconds: settings.startSeconds &+ 1, loop: RequestIDs.loopsMax)
+  }
+
+  consuming func run() {
+    nextTick = Clock.monotonic() + Limits.tickNanoseconds
+    while true {
+      let isBusy =
+        shared.replica.isHashing || (shared.replica.isCompacting && hasRoom)
+      let deadline = isBusy ? 0 : min(nextTick, (dirtySince ?? .max - 1) + commitDelay)
+      shared.apply.wait(until: deadline, into: &inbox)
+      let now = Clock.monotonic()
+      if take(now) { return }
+      if now >= nextTick {
+        nextTick = now + Limits.tickNanoseconds
+        shared.replica.tick(now: now, into: &outcome)
+      }
+      work(now)
+      deliver()
+      store(now)
+    }
+  }
+
+  private var commitDelay: UInt64 {
+    shared.replica.store.isCommitting ? 1_000_000_000 : settings.batchNanoseconds
+  }
+
+  private var hasRoom: Bool {
+    shared.replica.store.bufferedOperations < 4 * settings.batchOperationsMax
+  }
+
+  /// Handles the inbox: questions first, since keep-alives go ahead of bulk work. True at the end.
+  private mutating func take(_ now: UInt64) -> Bool {
+    for case .queries(let queries) in inbox {
+      for query in queries { shared.replica.query(query, now: now, into: &outcome) }
+    }
+    var ends = false
+    for input in inbox {
+      switch input {
+      case .queries: break
+      case .committed(let entries, let commit): apply(entries, commit: commit, now)
+      case .standing(let standing):
+        isLeader = standing.role == .leader
+        isVersionProposed = false
+        shared.replica.roleChanged(leads: isLeader ? standing.term : nil, now: now)
+      case .stored(let failure): stored(failure)
+      case .defragmented(let id, let failure):
+        shared.replica.defragmented(
+          id, failure: failure.map { Failure(.unknown, $0) }, into: &outcome)
+      case .stop: ends = true
+      }
+    }
+    return ends
+  }
+
+  private mutating func apply(_ entries: [Entry], commit: LogIndex, _ now: UInt64) {
+    shared.storeLock.lockForWriting()
+    shared.replica.apply(entries, now: now, into: &outcome)
+    shared.storeLock.unlock()
+    shared.raft.post(.applied(shared.replica.appliedIndex))
+    shared.metrics.proposalsApplied.add(entries.count)
+    shared.board.withLock { board in
+      board.status.commitIndex = max(board.status.commitIndex, commit)
+    }
+    if dirtySince == nil { dirtySince = now }
+  }
+
+  /// Bounded steps of what runs beside the traffic.
+  private mutating func work(_ now: UInt64) {
+    if shared.replica.isCompacting, hasRoom {
+      shared.storeLock.lockForWriting()
+      _ = shared.replica.compactStep(
+        keysMax: settings.compactionKeysPerStep, into: &outcome)
+      shared.storeLock.unlock()
+      if dirtySince == nil { dirtySince = now }
+    }
+    if shared.replica.isHashing {
+      shared.storeLock.lockForReading()
+      shared.replica.hashStep(rowsMax: Limits.hashRowsPerStep, into: &outcome)
+      shared.storeLock.unlock()
+    }
+    publish(now)
+  }
+
+  /// Hands on what the batch left to do.
+  private mutating func deliver() {
+    updateBoard()
+    let hasEvents = !outcome.events.isEmpty
+    for (loop, handle) in shared.loops.enumerated() {
+      if hasEvents { handle.box.post(.events(outcome.events)) }
+      if !outcome.completions[loop].isEmpty {
+        handle.box.post(.completions(outcome.completions[loop]))
+      } else if !hasEvents, !inbox.isEmpty {
+        handle.box.post(.wake)
+      }
+    }
+    if !outcome.proposals.isEmpty { shared.raft.post(.proposals(outcome.proposals)) }
+    if !outcome.configurations.isEmpty {
+      shared.raft.post(.configurations(outcome.configurations))
+    }
+    for id in outcome.defragmentations { shared.background.post(.defragment(id)) }
+    if outcome.removedSelf {
+      shared.log.fatal("this member was removed from the cluster and stops")
+    }
+    outcome.removeAll()
+  }
+
+  private func updateBoard() {
+    let store = (
+      revision: shared.replica.store.currentRevision,
+      compactRevision: shared.replica.store.compactRevision, keys: shared.replica.store.keyCount
+    )
+    let applied = shared.replica.appliedIndex
+    let alarms = shared.replica.alarms.active
+    let version = shared.replica.cluster.version?.text
+    shared.board.withLock { board in
+      board.status.appliedIndex = applied
+      board.status.revision = store.revision
+      board.status.compactRevision = store.compactRevision
+      board.status.alarms = alarms
+      board.clusterVersion = version
+      board.keyCount = store.keys
+    }
+  }
+
+  // MARK: Publication
+
+  /// Tells the cluster this member's name and client URLs, and, from the leader, its version.
+  /// etcd: `EtcdServer.publish`, `monitorVersions`.
+  private mutating func publish(_ now: UInt64) {
+    guard shared.board.withLock({ $0.status.leader }) != .none else { return }
+    let member = settings.publication
+    if !isPublished, let known = shared.replica.cluster.member(member.id) {
+      if known.name == member.name, known.clientURLs == member.clientURLs {
+        isPublished = true
+        ready()
+      } else if now >= publishAgainAt {
+        publishAgainAt = now + Limits.publishNanoseconds
+        propose(V2Request.publish(member, id: ids.next()))
+      }
+    }
+    if isLeader, !isVersionProposed, isPublished,
+      shared.replica.cluster.version != settings.serverVersion.cluster
+    {
+      isVersionProposed = true
+      propose(V2Request.version(settings.serverVersion.cluster, id: ids.next()))
+    }
+  }
+
+  private mutating func propose(_ request: V2Request) {
+    outcome.proposals.append(Proposal(id: request.id, data: V2Wire.encode(request)))
+  }
+
+  private func ready() {
+    shared.board.withLock { $0.isReady = true }
+    shared.log.info(
+      "published local member to cluster through raft",
+      ("local-member-id", String(settings.publication.id.rawValue, radix: 16)))
+    shared.log.info("ready to serve client requests")
+  }
+
+  // MARK: Commits and snapshots
+
+  private mutating func store(_ now: UInt64) {
+    snapshotIfDue()
+    guard !shared.replica.store.isCommitting, let since = dirtySince,
+      now >= since + settings.batchNanoseconds || pendingSnapshot != nil
+        || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
+    else { return }
+    shared.storeLock.lockForWriting()
+    let buffer = shared.replica.store.freeze()
+    shared.storeLock.unlock()
+    dirtySince = nil
+    frozenIndex = shared.replica.appliedIndex
+    shared.background.post(.commit(buffer))
+  }
+
+  private mutating func stored(_ failure: String?) {
+    if let failure {
+      shared.log.fatal(
+        "the store could not be committed; the process ends and the log is applied again at the "
+          + "next start", ("error", failure))
+    }
+    shared.storeLock.lockForWriting()
+    shared.replica.store.dropFrozen()
+    shared.storeLock.unlock()
+    storedIndex = frozenIndex
+    guard let snapshot = pendingSnapshot, storedIndex >= snapshot.metadata.index
+    else { return }
+    pendingSnapshot = nil
+    shared.wal.post(.snapshot(snapshot))
+  }
+
+  private mutating func snapshotIfDue() {
+    let applied = shared.replica.appliedIndex
+    guard pendingSnapshot == nil, !shared.replica.store.isCommitting,
+      applied.rawValue > snapshotIndex.rawValue + settings.snapshotCount
+    else { return }
+    snapshotIndex = applied
+    pendingSnapshot = Snapshot(
+      metadata: SnapshotMetadata(
+        confState: shared.replica.configuration, index: applied,
+        term: shared.replica.appliedTerm),
+      data: shared.replica.cluster.tree.snapshot)
+    if dirtySince == nil { dirtySince = Clock.monotonic() }
+  }
+}

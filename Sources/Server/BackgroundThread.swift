@@ -1,0 +1,63 @@
+internal import Services
+internal import LMDB
+internal import MVCC
+internal import Platform
+
+/// Makes the store's commits and defragmentations: the only writer of the storage engine.
+struct BackgroundThread: ~Copyable {
+  private let shared: Shared
+
+  init(shared: Shared) { self.shared = shared }
+
+  consuming func run() {
+    var inbox: [BackgroundInput] = []
+    while true {
+      shared.background.wait(until: .max, into: &inbox)
+      for input in inbox {
+        switch input {
+        case .commit(let buffer): commit(buffer)
+        case .defragment(let id): defragment(id)
+        case .stop: return
+        }
+      }
+    }
+  }
+
+  private func commit(_ buffer: FrozenBuffer) {
+    let start = Clock.monotonic()
+    do throws(BackendError) {
+      try shared.backend.commit(buffer.batch())
+      shared.metrics.backendCommit.observe(nanoseconds: Clock.monotonic() - start)
+      noteSizes()
+      shared.apply.post(.stored(nil))
+    } catch {
+      shared.apply.post(.stored(Self.text(error)))
+    }
+  }
+
+  private func defragment(_ id: UInt64) {
+    do throws(BackendError) {
+      try shared.backend.defragment()
+      noteSizes()
+      shared.log.info("defragmented the store")
+      shared.apply.post(.defragmented(id, nil))
+    } catch {
+      shared.log.error("could not defragment the store", ("error", Self.text(error)))
+      shared.apply.post(.defragmented(id, Self.text(error)))
+    }
+  }
+
+  private func noteSizes() {
+    let sizes = shared.backend.sizes()
+    shared.board.withLock { board in
+      board.status.databaseBytes = sizes.total
+      board.status.databaseBytesInUse = sizes.inUse
+    }
+  }
+
+  static func text(_ error: BackendError) -> String {
+    switch error {
+    case .full(let text), .corrupt(let text), .failed(let text): text
+    }
+  }
+}

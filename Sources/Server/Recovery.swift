@@ -1,0 +1,234 @@
+internal import API
+internal import Basics
+internal import Config
+internal import LMDB
+internal import Lease
+internal import MVCC
+internal import Membership
+internal import Platform
+internal import Raft
+internal import Replica
+internal import TLS
+internal import WAL
+
+/// What a data directory gave: the log, the store and who this member is. A class because its
+/// parts are handed out one by one to the threads that will own them.
+final class Recovery {
+  let identity: Identity
+  let backend: LMDBBackend
+  private var store: Store<LMDBBackend>?
+  let revision: Int64
+  let compactRevision: Int64
+  private let consistentIndex: LogIndex
+  private var wal: Log<OSDisk>?
+  private let snapshots: SnapshotStore<OSDisk>
+  private var recovered = Recovered()
+  private var snapshot: Snapshot?
+  private var leased: [LeasedKey] = []
+  private var cluster = Cluster()
+  private let startSeconds = Clock.wall() / 1_000_000_000
+
+  init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
+    var identity = try Identity(options)
+    let disk = OSDisk(syncs: options.syncsToDisk)
+    snapshots = SnapshotStore(disk, directory: directory.snap)
+    do throws(WALError) {
+      if FileSystem.exists(directory.wal) {
+        let snapshots = snapshots
+        var found: Snapshot?
+        wal = try Log.open(disk, directory: directory.wal, recovered: &recovered) {
+          markers throws(DiskError) in
+          found = try snapshots.loadNewest(among: markers) { path in
+            log.warn("a snapshot file cannot be read; an older one is used", ("file", path))
+          }
+          return found.map { SnapshotMarker(index: $0.metadata.index, term: $0.metadata.term) }
+            ?? .none
+        }
+        snapshot = found
+      } else {
+        wal = try Self.begin(disk, directory, identity, &recovered)
+      }
+    } catch {
+      throw StartError("the log cannot be read: \(error.text)")
+    }
+    if let repair = recovered.repair { log.warn("repaired the log", ("what", repair)) }
+    try Self.check(recovered.metadata, &identity, directory)
+    self.identity = identity
+    do throws(BackendError) {
+      backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
+      let opened = try Store.open(backend: backend, leased: &leased) { rows in
+        log.info("reading the store", ("rows", String(rows)))
+      }
+      revision = opened.currentRevision
+      compactRevision = opened.compactRevision
+      consistentIndex = opened.consistentIndex
+      store = consume opened
+    } catch {
+      throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+    }
+    try checkStoreAgainstLog(directory)
+    try restoreCluster()
+  }
+
+  /// A log that begins: the first members' configuration changes, committed in term 1.
+  private static func begin(
+    _ disk: OSDisk, _ directory: DataDirectory, _ identity: Identity,
+    _ recovered: inout Recovered
+  ) throws(WALError) -> Log<OSDisk> {
+    var metadata: [UInt8] = []
+    WALMetadata(nodeID: identity.member.rawValue, clusterID: identity.cluster.rawValue)
+      .encode(into: &metadata)
+    var log = try Log.create(disk, directory: directory.wal, metadata: metadata)
+    var entries: [Entry] = []
+    for member in identity.members {
+      let change = MemberChange.add(member).confChange(id: 0)
+      entries.append(
+        Entry(
+          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
+          data: change.encoded(as: .confChange)))
+    }
+    let state = HardState(
+      term: Term(1), vote: .none, commit: LogIndex(UInt64(entries.count)))
+    try log.append(entries, state)
+    try log.sync()
+    recovered.metadata = metadata
+    recovered.entries = entries
+    recovered.hardState = state
+    return log
+  }
+
+  /// The log says who wrote it; flags that say otherwise are refused.
+  private static func check(
+    _ metadata: [UInt8], _ identity: inout Identity, _ directory: DataDirectory
+  ) throws(StartError) {
+    guard let found = try? WALMetadata(decoding: metadata.rawSpan) else {
+      throw StartError("the log in \(directory.wal) does not say whose it is")
+    }
+    let member = NodeID(found.nodeID)
+    let cluster = ClusterID(found.clusterID)
+    guard member == identity.member, cluster == identity.cluster else {
+      throw StartError(
+        "the data directory \(directory.root) belongs to member "
+          + "\(String(member.rawValue, radix: 16)) of cluster \(String(cluster.rawValue, radix: 16)); "
+          + "the flags describe member \(String(identity.member.rawValue, radix: 16)) of cluster "
+          + "\(String(identity.cluster.rawValue, radix: 16)) [--data-dir, --initial-cluster, "
+          + "--initial-cluster-token, --name]")
+    }
+  }
+
+  private func checkStoreAgainstLog(_ directory: DataDirectory) throws(StartError) {
+    let last = recovered.entries.last?.index ?? snapshot?.metadata.index ?? .zero
+    guard consistentIndex <= last else {
+      throw StartError(
+        "the store \(directory.store) holds entry \(consistentIndex.rawValue), the log in "
+          + "\(directory.wal) ends at \(last.rawValue): part of the log is missing")
+    }
+    let first = snapshot?.metadata.index ?? .zero
+    guard consistentIndex >= first else {
+      throw StartError(
+        "the store \(directory.store) ends at entry \(consistentIndex.rawValue), the log "
+          + "begins behind \(first.rawValue): the store is too old for this log")
+    }
+  }
+
+  private func restoreCluster() throws(StartError) {
+    guard let snapshot else { return }
+    do {
+      cluster = try Cluster(tree: try V2Tree(snapshot: snapshot.data))
+    } catch {
+      throw StartError("the snapshot's members cannot be read: \(error)")
+    }
+  }
+
+  func makeReplica(_ options: Options) throws(StartError) -> Replica<LMDBBackend> {
+    do {
+      let reader = try backend.makeReader()
+      try reader.renew()
+      var alarms = Alarms()
+      try reader.scan(.alarm, from: RawSpan(), to: RawSpan()) { key, _ in
+        (try? alarms.restore(row: key)) != nil
+      }
+      let election = UInt64(options.electionMilliseconds) * 1_000_000
+      var lessor = Lessor(minTTL: Int64((3 * options.electionMilliseconds / 2 + 999) / 1000))
+      var rows: [[UInt8]] = []
+      try reader.scan(.lease, from: RawSpan(), to: RawSpan()) { _, row in
+        rows.append(row.copied())
+        return true
+      }
+      for row in rows {
+        let lease = try LeasePB.Lease(decoding: row.rawSpan)
+        lessor.restore(LeaseID(lease.id), ttl: lease.ttl, remaining: lease.remainingTTL)
+      }
+      for held in leased { lessor.attach(held.key.rawSpan, to: held.lease) }
+      reader.reset()
+      let metadata = snapshot?.metadata
+      return Replica(
+        store: store.take()!, reader: reader, hashReader: try backend.makeReader(),
+        lessor: lessor, cluster: cluster, alarms: alarms,
+        configuration: metadata?.confState ?? ConfState(voters: []),
+        applied: (metadata?.index ?? .zero, metadata?.term ?? .zero),
+        config: ReplicaConfig(
+          member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
+          electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
+          strictReconfiguration: options.strictReconfigCheck))
+    } catch {
+      throw StartError("the store's leases or alarms cannot be read: \(error)")
+    }
+  }
+
+  /// Starts the threads that do not speak to clients.
+  func startThreads(_ options: Options, _ shared: Shared) {
+    let metadata = snapshot?.metadata
+    var config = Raft.Config(
+      id: identity.member,
+      electionTicks: max(2, options.electionMilliseconds / options.heartbeatMilliseconds),
+      heartbeatTicks: 1)
+    config.preVote = options.preVote
+    let own = identity.members.first { $0.id == identity.member }
+    let settings = ApplyThread.Settings(
+      batchNanoseconds: options.batchNanoseconds,
+      batchOperationsMax: options.batchOperationsMax,
+      compactionKeysPerStep: options.compactionKeysPerStep, snapshotCount: options.snapshotCount,
+      publication: Member(
+        id: identity.member, name: options.name, peerURLs: own?.peerURLs ?? [],
+        clientURLs: options.advertiseClient.map(\.text), isLearner: false),
+      serverVersion: ClusterVersion(Server.etcdVersion)!, startSeconds: startSeconds)
+    let recovered = recovered
+    let raftConfig = config
+    let tick = UInt64(options.heartbeatMilliseconds) * 1_000_000
+    let seed = Clock.wall()
+    _ = Thread.start("raft") {
+      let core = Core(
+        config: raftConfig, hardState: recovered.hardState,
+        confState: metadata?.confState ?? ConfState(voters: []), snapshot: metadata,
+        entries: recovered.entries, applied: metadata?.index ?? .zero, seed: seed)
+      // The upper half of a context is the time of the start: none is ever used again.
+      RaftThread(
+        core: core, shared: shared, tickNanoseconds: tick,
+        firstContext: (seed / 1_000_000_000) << 32
+      ).run()
+    }
+    let handover = WALHandover(wal.take()!)
+    let snapshots = snapshots
+    let limits = (options.walFilesMax, options.snapshotFilesMax, options.snapshotCatchUpEntries)
+    _ = Thread.start("wal") {
+      WALThread(
+        wal: handover.take(), snapshots: snapshots, shared: shared, walFilesMax: limits.0,
+        snapshotFilesMax: limits.1, catchUpEntries: limits.2
+      ).run()
+    }
+    _ = Thread.start("apply") {
+      ApplyThread(shared: shared, settings: settings, snapshotIndex: metadata?.index ?? .zero)
+        .run()
+    }
+    _ = Thread.start("store") { BackgroundThread(shared: shared).run() }
+  }
+}
+
+/// Carries the log to its thread.
+final class WALHandover: @unchecked Sendable {
+  // Shared safely: filled before the thread starts, emptied once by it.
+  private var wal: Log<OSDisk>?
+  init(_ wal: consuming Log<OSDisk>) { self.wal = consume wal }
+  func take() -> Log<OSDisk> { wal.take()! }
+}

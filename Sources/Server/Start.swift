@@ -1,0 +1,152 @@
+internal import API
+internal import Basics
+public import Config
+internal import HTTP2
+internal import LMDB
+internal import MVCC
+internal import Membership
+internal import Lease
+internal import Platform
+internal import Raft
+internal import Replica
+internal import Services
+internal import TLS
+internal import WAL
+
+/// A whole server: recovers what the data directory holds, starts the threads and serves until
+/// SIGTERM or SIGINT.
+public enum Server {
+  /// etcd's version whose behaviour is spoken, and ours.
+  public static let etcdVersion = "3.5.21"
+  public static let version = "0.1.0"
+
+  /// Serves until told to stop. Throws when it cannot start; nothing was changed then but what a
+  /// new data directory needs.
+  public static func run(_ options: Options) throws(StartError) {
+    let startedAt = Clock.monotonic()
+    let log = Logger(level: options.logLevel)
+    for flag in options.ignored {
+      log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
+    }
+    let signals: Int32
+    do throws(Errno) {
+      signals = try Process.stopSignals()
+    } catch {
+      throw StartError("signals: \(error)")
+    }
+    let listeners = try listen(options.listenClient, "listen-client-urls")
+    let peers = try listen(options.listenPeer, "listen-peer-urls")
+    let directory = try DataDirectory(options)
+    let recovered = try Recovery(options, directory, log)
+    let shared = try share(options, recovered, log)
+    recovered.startThreads(options, shared)
+    try startLoops(options, shared, listeners + peers)
+    notifyReady(shared, startedAt)
+    let signal = Process.nextSignal(signals)
+    log.info("stopping", ("signal", String(signal)))
+    stop(shared)
+  }
+
+  private static func listen(
+    _ endpoints: [Endpoint], _ flag: String
+  ) throws(StartError) -> [Int32] {
+    var sockets: [Int32] = []
+    for endpoint in endpoints {
+      guard endpoint.scheme == .http || endpoint.scheme == .unix else {
+        throw StartError("\(endpoint.text): TLS is not served yet [--\(flag)]")
+      }
+      do throws(Errno) {
+        let socket =
+          endpoint.scheme == .unix
+          ? try Socket.listen(path: "\(endpoint.host):\(endpoint.port)")
+          : try Socket.listen(host: endpoint.host, port: endpoint.port)
+        sockets.append(socket.release())
+      } catch {
+        throw StartError("cannot listen on \(endpoint.text): \(error) [--\(flag)]")
+      }
+    }
+    return sockets
+  }
+
+  private static func share(
+    _ options: Options, _ recovered: Recovery, _ log: Logger
+  ) throws(StartError) -> Shared {
+    var status = MemberStatus(
+      member: recovered.identity.member, cluster: recovered.identity.cluster)
+    status.version = etcdVersion
+    status.quotaBytes = options.quotaBytes
+    status.revision = recovered.revision
+    status.compactRevision = recovered.compactRevision
+    let sizes = recovered.backend.sizes()
+    status.databaseBytes = sizes.total
+    status.databaseBytesInUse = sizes.inUse
+    var loops: [LoopHandle] = []
+    do throws(Errno) {
+      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax) { loops.append(try LoopHandle()) }
+    } catch {
+      throw StartError("cannot make a wake-up: \(error)")
+    }
+    let replica = try recovered.makeReplica(options)
+    return Shared(
+      replica: replica, backend: recovered.backend, board: Board(status: status), log: log,
+      loops: loops)
+  }
+
+  private static func startLoops(
+    _ options: Options, _ shared: Shared, _ listeners: [Int32]
+  ) throws(StartError) {
+    var limits = Limits()
+    limits.requestBytesMax = options.requestBytesMax
+    limits.txnOperationsMax = options.txnOperationsMax
+    limits.electionTimeout = UInt64(options.electionMilliseconds) * 1_000_000
+    let settings = IOLoop.Settings(
+      requestBytesMax: options.requestBytesMax,
+      messageBytesMax: options.requestBytesMax + limits.messageOverheadBytes,
+      session: Session.Settings(
+        streamsMax: options.streamsPerConnectionMax,
+        pingIntervalMin: options.keepaliveMinNanoseconds),
+      keepaliveInterval: options.keepaliveIntervalNanoseconds,
+      keepaliveTimeout: options.keepaliveTimeoutNanoseconds)
+    let status = shared.board.withLock { $0.status }
+    for number in shared.loops.indices {
+      let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
+      let listeners = number == 0 ? listeners : []
+      let limits = limits
+      _ = Thread.start("io-\(number)") {
+        let services = Services<LMDBBackend>(
+          status: status, limits: limits, loop: number,
+          startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1)
+        do {
+          let loop = try IOLoop(
+            number: number, shared: shared, settings: settings, services: services,
+            reader: try shared.backend.makeReader(), listeners: listeners)
+          loop.run()
+        } catch {
+          shared.log.fatal("an io thread could not start", ("error", "\(error)"))
+        }
+      }
+    }
+  }
+
+  private static func notifyReady(_ shared: Shared, _ startedAt: UInt64) {
+    let status = shared.board.withLock { $0.status }
+    shared.log.info(
+      "started", ("local-member-id", String(status.member.rawValue, radix: 16)),
+      ("cluster-id", String(status.cluster.rawValue, radix: 16)),
+      ("version", etcdVersion), ("martlet", version),
+      ("took", "\((Clock.monotonic() - startedAt) / 1000)us"))
+  }
+
+  private static func stop(_ shared: Shared) {
+    for loop in shared.loops { loop.box.post(.stop) }
+    // What is acknowledged is in the log; the store is applied again from there.
+    var isWritten = false
+    let deadline = Clock.monotonic() + 200_000_000
+    while !isWritten, Clock.monotonic() < deadline {
+      var idle: [WALInput] = []
+      shared.wal.wait(until: Clock.monotonic() + 20_000_000, into: &idle)
+      if !idle.isEmpty { break }
+      isWritten = true
+    }
+  }
+}

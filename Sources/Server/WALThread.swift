@@ -1,0 +1,87 @@
+internal import Basics
+internal import Platform
+internal import Raft
+internal import WAL
+
+/// Owns the log: one write and one sync for all that waits. What it has not reported written is
+/// not acknowledged. A failure ends the process, since what the disk then holds is unknown.
+struct WALThread: ~Copyable {
+  private var wal: Log<OSDisk>
+  private let snapshots: SnapshotStore<OSDisk>
+  private let shared: Shared
+  private let walFilesMax: Int
+  private let snapshotFilesMax: Int
+  private let catchUpEntries: UInt64
+
+  init(
+    wal: consuming Log<OSDisk>, snapshots: SnapshotStore<OSDisk>, shared: Shared,
+    walFilesMax: Int, snapshotFilesMax: Int, catchUpEntries: UInt64
+  ) {
+    self.wal = wal
+    self.snapshots = snapshots
+    self.shared = shared
+    self.walFilesMax = walFilesMax
+    self.snapshotFilesMax = snapshotFilesMax
+    self.catchUpEntries = catchUpEntries
+  }
+
+  consuming func run() {
+    var inbox: [WALInput] = []
+    while true {
+      shared.wal.wait(until: .max, into: &inbox)
+      do throws(WALError) {
+        if try handle(inbox) { return }
+      } catch {
+        shared.log.fatal(
+          "the log could not be written; the process ends so that nothing is acknowledged that "
+            + "is not durable", ("error", error.text))
+      }
+    }
+  }
+
+  /// True at the end.
+  private mutating func handle(_ inbox: [WALInput]) throws(WALError) -> Bool {
+    var mark: WriteMark?
+    var mustSync = false
+    var ends = false
+    for input in inbox {
+      switch input {
+      case .append(let entries, let hardState, let needsSync, let newest):
+        try wal.append(entries, hardState)
+        if needsSync { mustSync = true }
+        mark = newest
+      case .snapshot(let snapshot): try save(snapshot)
+      case .stop: ends = true
+      }
+    }
+    if mustSync {
+      let start = Clock.monotonic()
+      try wal.sync()
+      let took = Clock.monotonic() - start
+      shared.metrics.walSync.observe(nanoseconds: took)
+      if took > 1_000_000_000 {
+        shared.log.warn("slow fdatasync of the log", ("took", "\(took / 1_000_000)ms"))
+      }
+    }
+    if let mark { shared.raft.post(.written(mark)) }
+    return ends
+  }
+
+  private mutating func save(_ snapshot: Snapshot) throws(WALError) {
+    let metadata = snapshot.metadata
+    do throws(DiskError) {
+      try snapshots.save(snapshot)
+    } catch {
+      throw .disk(error)
+    }
+    try wal.save(
+      SnapshotMarker(index: metadata.index, term: metadata.term), metadata.confState)
+    try wal.release(upTo: metadata.index, keep: walFilesMax > 0 ? walFilesMax : Int.max)
+    if snapshotFilesMax > 0 { try? snapshots.purge(keep: snapshotFilesMax) }
+    let index = metadata.index.rawValue
+    if index > catchUpEntries {
+      shared.raft.post(.compact(LogIndex(index - catchUpEntries)))
+    }
+    shared.log.info("saved a snapshot", ("index", String(index)))
+  }
+}

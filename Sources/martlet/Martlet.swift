@@ -1,0 +1,39 @@
+internal import Config
+internal import Platform
+internal import Server
+
+/// The command: reads flags and environment, and serves.
+@main
+enum Martlet {
+  static func main() {
+    do throws(ConfigError) {
+      let settings = try Settings(
+        arguments: Array(CommandLine.arguments.dropFirst()),
+        environment: Console.environment())
+      if settings.wantsHelp {
+        Console.write(Options.help)
+        return
+      }
+      if settings.flag("version") {
+        Console.write("etcd Version: \(Server.etcdVersion)\nMartlet Version: \(Server.version)\n")
+        return
+      }
+      let options = try Options(settings)
+      serve(options)
+    } catch {
+      Console.write("\(error.text)\n", toError: true)
+      if error.exitStatus == 2 { Console.write("See 'martlet --help'.\n", toError: true) }
+      Console.exit(error.exitStatus)
+    }
+  }
+
+  private static func serve(_ options: Options) {
+    do throws(StartError) {
+      try Server.run(options)
+      Console.exit(0)
+    } catch {
+      Console.write("martlet: \(error.text)\n", toError: true)
+      Console.exit(1)
+    }
+  }
+}
