@@ -12,6 +12,9 @@ public struct ClusterVersion: Hashable, Comparable, Sendable {
     self.patch = patch
   }
 
+  /// Below every version.
+  public static let zero = ClusterVersion(major: 0, minor: 0, patch: 0)
+
   /// Reads `3.5.0`; a pre-release or build suffix is ignored.
   public init?(_ text: String) {
     let core = text.prefix { $0 != "-" && $0 != "+" }

@@ -75,7 +75,7 @@ extension Replica {
       return try compact(numbers, id: id, isWanted: isWanted, into: &response, &outcome)
     case .leaseGrant(let numbers): try grant(numbers, now: now, into: &response)
     case .leaseRevoke(let numbers): try revoke(numbers, into: &response, &outcome)
-    case .leaseCheckpoint(let checkpoints): checkpoint(checkpoints, into: &response)
+    case .leaseCheckpoint(let checkpoints): checkpoint(checkpoints, now: now, into: &response)
     case .alarm(let numbers): apply(alarm: numbers, into: &response, &outcome)
     case .auth: throw .authNotBuilt
     case .v2, .clusterVersion, .memberAttributes, .downgrade: return true

@@ -2,6 +2,7 @@ internal import API
 public import Basics
 internal import Lease
 internal import MVCC
+internal import Membership
 internal import Raft
 
 extension Failure {
@@ -67,22 +68,31 @@ extension Replica {
   }
 
   mutating func checkpoint(
-    _ checkpoints: [(lease: LeaseID, remaining: Int64)], into response: inout [UInt8]
+    _ checkpoints: [(lease: LeaseID, remaining: Int64)], now: UInt64,
+    into response: inout [UInt8]
   ) {
-    for (lease, remaining) in checkpoints { lessor.checkpoint(lease, remaining: remaining) }
+    for (lease, remaining) in checkpoints {
+      guard let ttl = lessor.checkpoint(lease, remaining: remaining, now: now) else { continue }
+      // etcd keeps them where checkpoints are on, and everywhere from 3.6 on.
+      let isKeptAnyway = (cluster.version ?? .zero) >= ClusterVersion(major: 3, minor: 6, patch: 0)
+      guard isKeptAnyway || lessor.config.checkpointInterval != nil else { continue }
+      store.putMeta(
+        bucket: .lease, key: Self.row(lease),
+        value: Self.record(lease, ttl: ttl, remaining: remaining))
+    }
     response.appendHeader(header)
   }
 
   /// Tells the replica whether this member leads, and in which term. A leader's leases run from
   /// when all of the terms before its own has been applied; no one else's run at all.
   public mutating func roleChanged(leads term: Term?, now: UInt64) {
+    if leadingTerm != term, lessor.isPrimary { lessor.demote() }
     leadingTerm = term
-    if term == nil { lessor.demote() }
     promoteIfLeading(now: now)
   }
 
   mutating func promoteIfLeading(now: UInt64) {
-    guard let leadingTerm, leadingTerm == startedTerm else { return }
+    guard let leadingTerm, leadingTerm == startedTerm, !lessor.isPrimary else { return }
     lessor.promote(extend: config.electionTimeout, now: now)
   }
 
@@ -95,5 +105,21 @@ extension Replica {
       let id = ids.next()
       outcome.proposals.append(Proposal(.leaseRevoke, request.rawSpan, id: id))
     }
+    let due = lessor.dueCheckpoints(now: now, limit: Self.checkpointsMax)
+    if !due.isEmpty { propose(due, &outcome) }
+  }
+
+  /// How many checkpoints go into one proposal. etcd: `maxLeaseCheckpointBatchSize`.
+  private static var checkpointsMax: Int { 1000 }
+
+  mutating func propose(_ checkpoints: [RemainingTime], _ outcome: inout Outcome) {
+    var request: [UInt8] = []
+    for checkpoint in checkpoints {
+      let open = request.beginField(1, expecting: 16)
+      request.appendField(1, checkpoint.lease.rawValue)
+      request.appendField(2, checkpoint.remaining)
+      request.endField(open)
+    }
+    outcome.proposals.append(Proposal(.leaseCheckpoint, request.rawSpan, id: ids.next()))
   }
 }

@@ -51,7 +51,7 @@ extension Replica {
   ) throws(Failure) -> [UInt8]? {
     var response: [UInt8] = []
     switch query.kind {
-    case .keepAlive(let lease): return try keepAlive(lease, now: now)
+    case .keepAlive(let lease): return try keepAlive(lease, now: now, &outcome)
     case .timeToLive(let lease, let withKeys):
       return timeToLive(lease, withKeys: withKeys, now: now)
     case .leases:
@@ -102,12 +102,18 @@ extension Replica {
     }
   }
 
-  private mutating func keepAlive(_ lease: LeaseID, now: UInt64) throws(Failure) -> [UInt8] {
+  private mutating func keepAlive(
+    _ lease: LeaseID, now: UInt64, _ outcome: inout Outcome
+  ) throws(Failure) -> [UInt8] {
     var response: [UInt8] = []
     response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     do throws(LeaseError) {
-      response.appendField(3, try lessor.renew(lease, now: now))
+      let renewed = try lessor.renew(lease, now: now)
+      response.appendField(3, renewed.ttl)
+      if renewed.resetsCheckpoint {
+        propose([RemainingTime(lease: lease, remaining: 0)], &outcome)
+      }
     } catch {
       // A lease that is gone is answered with no TTL rather than refused.
       guard error == .notFound else { throw Failure(error) }
@@ -119,7 +125,7 @@ extension Replica {
     var response: [UInt8] = []
     response.appendHeader(header)
     response.appendField(2, lease.rawValue)
-    guard let found = lessor.timeToLive(lease, now: now) else {
+    guard let found = lessor.status(lease, now: now) else {
       response.appendField(3, -1 as Int64)
       return response
     }

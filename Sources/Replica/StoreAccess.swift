@@ -35,7 +35,8 @@ extension RangeRequestView {
     var query = RangeQuery(
       key: bytes.extracting(key).copied(), end: bytes.extracting(rangeEnd).copied())
     query.revision = revision
-    query.limit = Int(clamping: limit)
+    // The store looks for one row more than the limit.
+    query.limit = min(Int(clamping: limit), Int.max - 1)
     query.order = RangeQuery.Order(rawValue: UInt8(clamping: sortOrder.rawValue)) ?? .none
     query.target = RangeQuery.Target(rawValue: UInt8(clamping: sortTarget.rawValue)) ?? .key
     query.keysOnly = keysOnly

@@ -61,18 +61,16 @@ final class Harness {
   }
 
   static func makeReplica(
-    _ backend: MemoryBackend, quotaBytes: Int64
+    _ backend: MemoryBackend, quotaBytes: Int64, snapshot: Snapshot? = nil
   ) throws -> Replica<MemoryBackend> {
-    var leased: [LeasedKey] = []
-    return Replica(
-      store: try Store.open(backend: backend, leased: &leased) { _ in },
-      reader: try backend.makeReader(), hashReader: try backend.makeReader(),
-      lessor: Lessor(minTTL: 1), cluster: Cluster(), alarms: Alarms(),
-      configuration: ConfState(voters: []), applied: (.zero, .zero),
+    try Replica.open(
+      backend: backend, snapshot: snapshot,
+      lessor: LessorConfig(ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil),
       config: ReplicaConfig(
         member: Harness.member, cluster: Harness.cluster, quotaBytes: quotaBytes,
         electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
-        strictReconfiguration: true))
+        strictReconfiguration: true)
+    ) { _ in }
   }
 
   /// Makes an entry of it and applies it.
