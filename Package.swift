@@ -50,6 +50,9 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
 ]
 
+/// What tests of a module need beyond what the module may import.
+let testsNeed: [String: [String]] = ["Services": ["Raft", "Lease"]]
+
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
   .enableUpcomingFeature("ExistentialAny"),
@@ -99,7 +102,8 @@ for (product, folder) in [("martlet", "martlet"), ("martlet-bench", "bench")]
 where exists("Sources/\(folder)") {
   targets.append(
     .executableTarget(
-      name: product, dependencies: dependencies(["Server", "Config", "Platform"]), path: "Sources/\(folder)",
+      name: product, dependencies: dependencies(["Server", "Config", "Platform"]),
+      path: "Sources/\(folder)",
       swiftSettings: settings))
 }
 

@@ -37,7 +37,7 @@ internal import CEtcdProtos
   private var blocks: [UnsafeMutableRawPointer] = unsafe []
 
   deinit {
-    for unsafe block in unsafe blocks { unsafe block.deallocate() }
+    for unsafeblock in unsafe blocks { unsafe block.deallocate() }
   }
 
   private mutating func block(_ byteCount: Int) -> UnsafeMutableRawPointer {

@@ -43,7 +43,9 @@ struct DataDirectory {
     let path = member + "/martlet.lock"
     let isLocked: Bool
     do throws(Errno) {
-      let fd = FileSystem.exists(path) ? try FileSystem.open(path, creates: false)
+      let fd =
+        FileSystem.exists(path)
+        ? try FileSystem.open(path, creates: false)
         : try FileSystem.open(path, creates: true)
       isLocked = try FileSystem.lock(fd)
     } catch {

@@ -16,7 +16,7 @@ internal import WAL
 final class Recovery {
   let identity: Identity
   let backend: LMDBBackend
-  private var store: Store<LMDBBackend>?
+  private var replica: Replica<LMDBBackend>?
   let revision: Int64
   let compactRevision: Int64
   private let consistentIndex: LogIndex
@@ -24,8 +24,6 @@ final class Recovery {
   private let snapshots: SnapshotStore<OSDisk>
   private var recovered = Recovered()
   private var snapshot: Snapshot?
-  private var leased: [LeasedKey] = []
-  private var cluster = Cluster()
   private let startSeconds = Clock.wall() / 1_000_000_000
 
   init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
@@ -56,18 +54,15 @@ final class Recovery {
     self.identity = identity
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
-      let opened = try Store.open(backend: backend, leased: &leased) { rows in
-        log.info("reading the store", ("rows", String(rows)))
-      }
-      revision = opened.currentRevision
-      compactRevision = opened.compactRevision
-      consistentIndex = opened.consistentIndex
-      store = consume opened
     } catch {
       throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
     }
+    let opened = try Self.open(backend, snapshot, identity, options, startSeconds, log)
+    revision = opened.store.currentRevision
+    compactRevision = opened.store.compactRevision
+    consistentIndex = opened.store.consistentIndex
+    replica = consume opened
     try checkStoreAgainstLog(directory)
-    try restoreCluster()
   }
 
   /// A log that begins: the first members' configuration changes, committed in term 1.
@@ -131,50 +126,39 @@ final class Recovery {
     }
   }
 
-  private func restoreCluster() throws(StartError) {
-    guard let snapshot else { return }
-    do {
-      cluster = try Cluster(tree: try V2Tree(snapshot: snapshot.data))
-    } catch {
-      throw StartError("the snapshot's members cannot be read: \(error)")
-    }
-  }
-
-  func makeReplica(_ options: Options) throws(StartError) -> Replica<LMDBBackend> {
-    do {
-      let reader = try backend.makeReader()
-      try reader.renew()
-      var alarms = Alarms()
-      try reader.scan(.alarm, from: RawSpan(), to: RawSpan()) { key, _ in
-        (try? alarms.restore(row: key)) != nil
-      }
-      let election = UInt64(options.electionMilliseconds) * 1_000_000
-      var lessor = Lessor(minTTL: Int64((3 * options.electionMilliseconds / 2 + 999) / 1000))
-      var rows: [[UInt8]] = []
-      try reader.scan(.lease, from: RawSpan(), to: RawSpan()) { _, row in
-        rows.append(row.copied())
-        return true
-      }
-      for row in rows {
-        let lease = try LeasePB.Lease(decoding: row.rawSpan)
-        lessor.restore(LeaseID(lease.id), ttl: lease.ttl, remaining: lease.remainingTTL)
-      }
-      for held in leased { lessor.attach(held.key.rawSpan, to: held.lease) }
-      reader.reset()
-      let metadata = snapshot?.metadata
-      return Replica(
-        store: store.take()!, reader: reader, hashReader: try backend.makeReader(),
-        lessor: lessor, cluster: cluster, alarms: alarms,
-        configuration: metadata?.confState ?? ConfState(voters: []),
-        applied: (metadata?.index ?? .zero, metadata?.term ?? .zero),
+  private static func open(
+    _ backend: LMDBBackend, _ snapshot: Snapshot?, _ identity: Identity, _ options: Options,
+    _ startSeconds: UInt64, _ log: Logger
+  ) throws(StartError) -> Replica<LMDBBackend> {
+    let election = UInt64(options.electionMilliseconds) * 1_000_000
+    // etcd: a lease outlasts one and a half elections.
+    let ttlMin = Int64((3 * options.electionMilliseconds / 2 + 999) / 1000)
+    do throws(ReplicaOpenError) {
+      return try Replica.open(
+        backend: backend, snapshot: snapshot,
+        lessor: LessorConfig(
+          ttlMin: ttlMin, revocationsPerSecond: 1000,
+          checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil),
         config: ReplicaConfig(
           member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
           electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
-          strictReconfiguration: options.strictReconfigCheck))
+          strictReconfiguration: options.strictReconfigCheck)
+      ) { rows in
+        log.info("reading the store", ("rows", String(rows)))
+      }
     } catch {
-      throw StartError("the store's leases or alarms cannot be read: \(error)")
+      switch error {
+      case .backend(let error):
+        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+      case .snapshot, .member:
+        throw StartError("the members in the newest snapshot file cannot be read: \(error)")
+      case .row(let bucket):
+        throw StartError("the store cannot be read: bucket \(bucket.name) has a broken row")
+      }
     }
   }
+
+  func takeReplica() -> Replica<LMDBBackend> { replica.take()! }
 
   /// Starts the threads that do not speak to clients.
   func startThreads(_ options: Options, _ shared: Shared) {

@@ -82,13 +82,15 @@ public enum Server {
     status.databaseBytesInUse = sizes.inUse
     var loops: [LoopHandle] = []
     do throws(Errno) {
-      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax) { loops.append(try LoopHandle()) }
+      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax) {
+        loops.append(try LoopHandle())
+      }
     } catch {
       throw StartError("cannot make a wake-up: \(error)")
     }
-    let replica = try recovered.makeReplica(options)
     return Shared(
-      replica: replica, backend: recovered.backend, board: Board(status: status), log: log,
+      replica: recovered.takeReplica(), backend: recovered.backend, board: Board(status: status),
+      log: log,
       loops: loops)
   }
 

@@ -161,7 +161,9 @@ public struct Log<D: Disk>: ~Copyable {
   }
 
   /// Makes everything appended durable.
-  public mutating func sync() throws(WALError) { try attempt { [disk, file] () throws(DiskError) in try disk.sync(file) } }
+  public mutating func sync() throws(WALError) {
+    try attempt { [disk, file] () throws(DiskError) in try disk.sync(file) }
+  }
 
   private mutating func flush() throws(WALError) {
     guard !buffer.isEmpty else { return }

@@ -53,7 +53,7 @@ extension Store {
     // etcd fetches one row over the limit to know whether there is more, and everything where
     // an order or a filter is asked for.
     let isWhole = query.limit <= 0 || query.order != .none || query.isFiltered
-    let itemsMax = isWhole ? Int.max : query.limit + 1
+    let itemsMax = isWhole || query.limit == .max ? Int.max : query.limit + 1
     var items: [RangePlan.Item] = []
     var count = 0
     scan(from: query.key.rawSpan, to: query.end.rawSpan, at: revision) { _, hit in
@@ -165,7 +165,7 @@ extension Store {
   public borrowing func planChanges(
     from: Int64, to: Int64, reader: inout B.Reader, into plan: inout ChangesPlan
   ) throws(StoreError) {
-    if from <= compactRevision { throw .compacted }
+    if from < compactRevision { throw .compacted }
     plan = ChangesPlan()
     plan.from = from
     plan.to = min(to, currentRevision)
