@@ -37,7 +37,7 @@ internal import CEtcdProtos
   private var blocks: [UnsafeMutableRawPointer] = unsafe []
 
   deinit {
-    for unsafeblock in unsafe blocks { unsafe block.deallocate() }
+    unsafe blocks.forEach { unsafe $0.deallocate() }
   }
 
   private mutating func block(_ byteCount: Int) -> UnsafeMutableRawPointer {
