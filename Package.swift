@@ -13,7 +13,7 @@ let layers: [(module: String, imports: [String])] = [
   ("WAL", ["Basics", "Raft"]),
   ("MVCC", ["Basics"]),
   ("Lease", ["Basics"]),
-  ("GRPC", ["Basics"]),
+  ("GRPC", ["Basics", "CZlib"]),
   ("HTTP1", ["Basics"]),
   // C libraries, each behind one owner
   ("API", ["Basics", "CEtcdProtos", "CProtobufC"]),
@@ -47,6 +47,7 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("CNGHTTP2", "libnghttp2", "libnghttp2-dev"),
   ("COpenSSL", "libcrypto", "libssl-dev"),
   ("CLMDB", "lmdb", "liblmdb-dev"),
+  ("CZlib", "zlib", "zlib1g-dev"),
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
 ]
 

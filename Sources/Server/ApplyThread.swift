@@ -39,6 +39,8 @@ struct ApplyThread: ~Copyable {
   private var pendingSnapshot: Snapshot?
   private var isPublished = false
   private var publishAgainAt: UInt64 = 0
+  /// What was applied when the publication was proposed; every start publishes once.
+  private var publishedSince: LogIndex?
   private var isVersionProposed = false
   /// What the store held when it was frozen last, and what it holds durably.
   private var frozenIndex = LogIndex.zero
@@ -187,11 +189,14 @@ struct ApplyThread: ~Copyable {
     guard shared.board.withLock({ $0.status.leader }) != .none else { return }
     let member = settings.publication
     if !isPublished, let known = shared.replica.cluster.member(member.id) {
-      if known.name == member.name, known.clientURLs == member.clientURLs {
+      if let since = publishedSince, shared.replica.appliedIndex > since,
+        known.name == member.name, known.clientURLs == member.clientURLs
+      {
         isPublished = true
         ready()
       } else if now >= publishAgainAt {
         publishAgainAt = now + Limits.publishNanoseconds
+        publishedSince = shared.replica.appliedIndex
         propose(V2Request.publish(member, id: ids.next()))
       }
     }

@@ -128,16 +128,27 @@ final class Metrics: Sendable {
       "etcd_network_client_grpc_received_bytes_total", "Bytes from clients.",
       receivedBytes.value)
     counter("etcd_network_client_grpc_sent_bytes_total", "Bytes to clients.", sentBytes.value)
+    page += Self.process(startedAt)
+    return page
+  }
+
+  private static func process(_ startedAt: UInt64) -> String {
+    var page = ""
+    func family(_ name: String, _ type: String, _ help: String, _ value: String) {
+      page += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name) \(value)\n"
+    }
     let descriptors = Process.descriptors()
-    gauge("process_resident_memory_bytes", "Resident memory.", Process.residentBytes())
-    gauge("process_open_fds", "Open descriptors.", descriptors.open)
-    gauge("process_max_fds", "How many may be open.", descriptors.max)
+    family(
+      "process_resident_memory_bytes", "gauge", "Resident memory.",
+      String(Process.residentBytes()))
+    family("process_open_fds", "gauge", "Open descriptors.", String(descriptors.open))
+    family("process_max_fds", "gauge", "How many may be open.", String(descriptors.max))
     family(
       "process_cpu_seconds_total", "counter", "Processor time used.",
-      "process_cpu_seconds_total \(Double(Process.cpuNanoseconds()) / 1e9)\n")
+      String(Double(Process.cpuNanoseconds()) / 1e9))
     family(
       "process_start_time_seconds", "gauge", "When the process started.",
-      "process_start_time_seconds \(Double(startedAt) / 1e9)\n")
+      String(Double(startedAt) / 1e9))
     return page
   }
 }

@@ -27,7 +27,7 @@ final class Recovery {
   private let startSeconds = Clock.wall() / 1_000_000_000
 
   init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
-    var identity = try Identity(options)
+    let identity = try Identity(options)
     let disk = OSDisk(syncs: options.syncsToDisk)
     snapshots = SnapshotStore(disk, directory: directory.snap)
     do throws(WALError) {
@@ -35,7 +35,8 @@ final class Recovery {
         let snapshots = snapshots
         var found: Snapshot?
         wal = try Log.open(disk, directory: directory.wal, recovered: &recovered) {
-          markers throws(DiskError) in
+          metadata, markers throws(DiskError) in
+          try Self.check(metadata, identity, directory)
           found = try snapshots.loadNewest(among: markers) { path in
             log.warn("a snapshot file cannot be read; an older one is used", ("file", path))
           }
@@ -50,7 +51,7 @@ final class Recovery {
       throw StartError("the log cannot be read: \(error.text)")
     }
     if let repair = recovered.repair { log.warn("repaired the log", ("what", repair)) }
-    try Self.check(recovered.metadata, &identity, directory)
+    try Self.refuseNewer(recovered.entries, directory)
     self.identity = identity
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
@@ -94,20 +95,41 @@ final class Recovery {
 
   /// The log says who wrote it; flags that say otherwise are refused.
   private static func check(
-    _ metadata: [UInt8], _ identity: inout Identity, _ directory: DataDirectory
-  ) throws(StartError) {
-    guard let found = try? WALMetadata(decoding: metadata.rawSpan) else {
-      throw StartError("the log in \(directory.wal) does not say whose it is")
+    _ metadata: [UInt8], _ identity: Identity, _ directory: DataDirectory
+  ) throws(DiskError) {
+    func refuse(_ text: String) -> DiskError {
+      DiskError(text, isFull: false, isMissing: false)
     }
-    let member = NodeID(found.nodeID)
-    let cluster = ClusterID(found.clusterID)
-    guard member == identity.member, cluster == identity.cluster else {
+    func hex(_ value: UInt64) -> String { String(value, radix: 16) }
+    guard let found = try? WALMetadata(decoding: metadata.rawSpan) else {
+      throw refuse("the log in \(directory.wal) does not say whose it is")
+    }
+    let member = found.nodeID
+    let cluster = found.clusterID
+    guard member == identity.member.rawValue, cluster == identity.cluster.rawValue else {
+      throw refuse(
+        "the data directory \(directory.root) belongs to member \(hex(member)) of cluster "
+          + "\(hex(cluster)); the flags describe member \(hex(identity.member.rawValue)) of "
+          + "cluster \(hex(identity.cluster.rawValue)) [--data-dir, --initial-cluster, "
+          + "--initial-cluster-token]")
+    }
+  }
+
+  /// A log whose cluster has moved on to a newer version is not ours to write.
+  private static func refuseNewer(
+    _ entries: [Entry], _ directory: DataDirectory
+  ) throws(StartError) {
+    // Only small entries with the field's tag are looked at: there may be very many others.
+    for entry in entries where entry.kind == .normal && entry.data.count < 256 {
+      let data = entry.data
+      guard zip(data, data.dropFirst()).contains(where: { $0 == 0xa2 && $1 == 0x51 }),
+        let request = try? InternalRaftRequest(decoding: data.rawSpan),
+        let text = request.clusterVersionSet?.ver, let version = ClusterVersion(text),
+        version > ClusterVersion(Server.etcdVersion)!
+      else { continue }
       throw StartError(
-        "the data directory \(directory.root) belongs to member "
-          + "\(String(member.rawValue, radix: 16)) of cluster \(String(cluster.rawValue, radix: 16)); "
-          + "the flags describe member \(String(identity.member.rawValue, radix: 16)) of cluster "
-          + "\(String(identity.cluster.rawValue, radix: 16)) [--data-dir, --initial-cluster, "
-          + "--initial-cluster-token, --name]")
+        "the cluster of the data directory \(directory.root) runs at version \(text), this "
+          + "server at \(Server.etcdVersion); start a newer one [--data-dir]")
     }
   }
 

@@ -24,23 +24,26 @@ public enum Server {
   /// new data directory needs.
   public static func run(_ options: Options) throws(StartError) {
     let startedAt = Clock.monotonic()
-    let log = Logger(level: options.logLevel)
-    for flag in options.ignored {
-      log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
-    }
     let signals: Int32
     do throws(Errno) {
+      // Before any thread starts: each inherits that the signals are blocked.
       signals = try Process.stopSignals()
     } catch {
       throw StartError("signals: \(error)")
+    }
+    let log = Logger(level: options.logLevel)
+    for flag in options.ignored {
+      log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
     let listeners = try listen(options.listenClient, "listen-client-urls")
     let peers = try listen(options.listenPeer, "listen-peer-urls")
     let directory = try DataDirectory(options)
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
+    // What the io loops' watch hubs start from: events that come later follow it without a gap.
+    let status = shared.board.withLock { $0.status }
     recovered.startThreads(options, shared)
-    try startLoops(options, shared, listeners + peers)
+    try startLoops(options, shared, status, listeners + peers)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
@@ -95,12 +98,14 @@ public enum Server {
   }
 
   private static func startLoops(
-    _ options: Options, _ shared: Shared, _ listeners: [Int32]
+    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Int32]
   ) throws(StartError) {
     var limits = Limits()
     limits.requestBytesMax = options.requestBytesMax
     limits.txnOperationsMax = options.txnOperationsMax
     limits.electionTimeout = UInt64(options.electionMilliseconds) * 1_000_000
+    limits.watch.progressIntervalNanoseconds = options.progressNotifyNanoseconds
+    limits.watch.fragmentBytes = options.requestBytesMax + limits.messageOverheadBytes
     let settings = IOLoop.Settings(
       requestBytesMax: options.requestBytesMax,
       messageBytesMax: options.requestBytesMax + limits.messageOverheadBytes,
@@ -109,7 +114,6 @@ public enum Server {
         pingIntervalMin: options.keepaliveMinNanoseconds),
       keepaliveInterval: options.keepaliveIntervalNanoseconds,
       keepaliveTimeout: options.keepaliveTimeoutNanoseconds)
-    let status = shared.board.withLock { $0.status }
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []

@@ -100,7 +100,8 @@ public struct Services<B: Backend>: ~Copyable {
       if call.method.isClientStreaming {
         try receiveStreamed(id, call.method, message, out: &out)
       } else {
-        guard !call.hasRequest else { throw .secondMessage }
+        // grpc-go reads one message of a unary call and leaves the others.
+        guard !call.hasRequest else { return }
         calls[id]?.hasRequest = true
         try refuseLearner(call.method, message)
         try receive(id, call.method, message, out: &out)
@@ -129,8 +130,8 @@ public struct Services<B: Backend>: ~Copyable {
 
   /// Ends a call and frees what it holds.
   mutating func finish(_ id: CallID, _ failure: Failure?, out: inout Outbox) {
-    guard calls[id] != nil else { return }
-    out.finish(id, failure)
+    guard let call = calls[id] else { return }
+    out.finish(id, call.method.isConcurrency ? failure?.asUnknown : failure)
     close(id, out: &out)
   }
 
@@ -168,10 +169,22 @@ public struct Services<B: Backend>: ~Copyable {
   }
 }
 
+extension Method {
+  /// Whether the method is built on others, as etcd builds Lock and Election on its own client.
+  var isConcurrency: Bool {
+    switch self {
+    case .lock, .unlock, .campaign, .proclaim, .leader, .observe, .resign: true
+    default: false
+    }
+  }
+}
+
 extension Failure {
+  /// What etcd makes of its own refusals on their way through its client: the text stays, the
+  /// code is lost.
+  var asUnknown: Failure { text.hasPrefix("etcdserver: ") ? Failure(.unknown, text) : self }
+
   static let messageTooLarge = Failure(
     .resourceExhausted, "grpc: received message larger than max")
-  static let secondMessage = Failure(
-    .internalError, "grpc: a unary call has more than one message")
-  static let noMessage = Failure(.internalError, "grpc: a unary call has no message")
+  static let noMessage = Failure(.unknown, "EOF")
 }

@@ -18,10 +18,11 @@ public struct Recovered: Sendable {
 extension Log {
   /// Reads the log and opens it for writing behind its last whole record. A record that power
   /// loss tore at the very end is cut off; anything else that does not fit is refused with its
-  /// place. `choose` gets the snapshots that the log confirms and says at which to start.
+  /// place. `choose` gets the log's metadata and the snapshots that it confirms, and says at which
+  /// to start; when it throws, nothing was changed.
   public static func open(
     _ disk: D, directory: String, recovered: inout Recovered,
-    at choose: ([SnapshotMarker]) throws(DiskError) -> SnapshotMarker
+    at choose: (_ metadata: [UInt8], [SnapshotMarker]) throws(DiskError) -> SnapshotMarker
   ) throws(WALError) -> Log {
     let segments = try list(disk, directory)
     var reading = Reading(directory: directory)
@@ -31,7 +32,7 @@ extension Log {
     reading.confirmMarkers()
     let start: SnapshotMarker
     do throws(DiskError) {
-      start = try choose(reading.recovered.markers)
+      start = try choose(reading.recovered.metadata, reading.recovered.markers)
     } catch {
       throw .disk(error)
     }
@@ -40,14 +41,15 @@ extension Log {
     do throws(DiskError) {
       let path = directory + "/" + segments[segments.count - 1].name
       let file = try disk.open(path, creates: false)
-      if try disk.size(file) > reading.end {
+      if !reading.tailIsZero {
         // What lies behind the last record must be zeros for the next reader.
         try disk.truncate(file, to: reading.end)
         try disk.sync(file)
       }
+      let size = try disk.size(file)
       return Log(
         disk: disk, directory: directory, metadata: reading.recovered.metadata, file: file,
-        offset: reading.end, zeroedTo: reading.end, checksum: reading.checksum,
+        offset: reading.end, zeroedTo: size, checksum: reading.checksum,
         lastIndex: reading.lastIndex, state: reading.recovered.hardState, segments: segments)
     } catch {
       throw .disk(error)
@@ -82,6 +84,8 @@ private struct Reading {
   var checksum: UInt32 = 0
   var end = 0
   var lastIndex = LogIndex.zero
+  /// Whether only zeros follow the last record.
+  var tailIsZero = true
   private var isFirstRecord = true
   /// Each with the file and offset it came from, for a message.
   private var entries: [Entry] = []
@@ -112,6 +116,7 @@ private struct Reading {
         at = record.frame.upperBound
       case .end:
         end = at
+        tailIsZero = bytes[at...].allSatisfy { $0 == 0 }
         return
       case .torn:
         guard isLast else {
@@ -119,6 +124,7 @@ private struct Reading {
         }
         recovered.repair = "\(path): cut at offset \(at), where the last record was torn"
         end = at
+        tailIsZero = false
         return
       case .broken(let why):
         throw .corrupt(file: path, offset: at, why: why)

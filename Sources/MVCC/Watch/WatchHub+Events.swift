@@ -86,11 +86,12 @@ extension WatchHub {
   mutating func cancelCompacted(_ at: Int) {
     let watcher = watchers[at]
     leaveIndex(at)
+    // etcd's answer has neither a revision in its header nor a reason.
     respond(
       watcher.stream,
       Response(
-        watchID: watcher.watchID, revision: currentRevision, isCanceled: true,
-        compactRevision: compactRevision, reason: .compacted))
+        watchID: watcher.watchID, revision: 0, isCanceled: true,
+        compactRevision: compactRevision, reason: .none))
   }
 
   // MARK: Inside

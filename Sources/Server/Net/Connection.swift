@@ -24,6 +24,7 @@ final class Connection {
   struct Stream {
     var call: CallID
     var reader: MessageReader
+    var isGzip: Bool
     /// Plain requests over HTTP/2 keep their path here.
     var plain: (method: String, path: String, query: String)?
   }

@@ -55,6 +55,7 @@ enum Endpoints {
   }
 
   private static func unhealthy(_ reason: String) -> Answer {
-    Answer(503, "application/json", "{\"health\":\"false\",\"reason\":\"\(reason)\"}")
+    Answer(
+      503, "text/plain; charset=utf-8", "{\"health\":\"false\",\"reason\":\"\(reason)\"}\n")
   }
 }

@@ -46,7 +46,7 @@ extension IOLoop {
     nextCall += 1
     guard head.isGRPC else {
       connection.streams[stream] = Connection.Stream(
-        call: call, reader: MessageReader(bytesMax: 0),
+        call: call, reader: MessageReader(bytesMax: 0), isGzip: false,
         plain: (head.text(head.method), head.text(head.path), ""))
       return
     }
@@ -61,7 +61,8 @@ extension IOLoop {
       return
     }
     connection.streams[stream] = Connection.Stream(
-      call: call, reader: MessageReader(bytesMax: settings.messageBytesMax), plain: nil)
+      call: call, reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip,
+      plain: nil)
     calls[call] = (connection, stream)
     services.open(
       call, method, needsLeader: head.needsLeader, timeout: head.timeout,
@@ -78,15 +79,13 @@ extension IOLoop {
     loop: while true {
       switch state.reader.next(in: chunk, from: &offset) {
       case .message(let message, let isHeld):
-        if message.isCompressed {
-          refuse(connection, session, stream, state.call, Head.compressed)
+        let held = isHeld ? state.reader.held : arena
+        let body = (isHeld ? held.rawSpan : chunk).extracting(message.body)
+        do throws(Status) {
+          try take(body, message.isCompressed, state)
+        } catch {
+          refuse(connection, session, stream, state.call, error)
           return
-        }
-        if isHeld {
-          let held = state.reader.held
-          services.receive(state.call, held.rawSpan.extracting(message.body), out: &out)
-        } else {
-          services.receive(state.call, chunk.extracting(message.body), out: &out)
         }
       case .needsMore: break loop
       case .refused(let status):
@@ -95,6 +94,15 @@ extension IOLoop {
       }
     }
     connection.streams[stream]?.reader = state.reader
+  }
+
+  private func take(
+    _ body: RawSpan, _ isCompressed: Bool, _ state: Connection.Stream
+  ) throws(Status) {
+    guard isCompressed else { return services.receive(state.call, body, out: &out) }
+    guard state.isGzip else { throw Head.compressed }
+    let bytes = try gunzip(body, bytesMax: settings.messageBytesMax)
+    services.receive(state.call, bytes.rawSpan, out: &out)
   }
 
   private func refuse(
@@ -113,7 +121,7 @@ extension IOLoop {
       if state.reader.isInsideMessage {
         refuse(
           connection, session, stream, state.call,
-          Status(.internalError, "io: read/write on closed pipe: the message is cut short"))
+          Status(.unknown, "unexpected EOF"))
         return
       }
       services.halfClosed(state.call, out: &out)
@@ -200,11 +208,13 @@ struct Head {
   }
 
   static let compressed = Status(
-    .unimplemented, "grpc: Decompressor is not installed for grpc-encoding")
+    .internalError, "grpc: compressed flag set with identity or empty encoding")
+
+  var isGzip: Bool { text(encoding) == "gzip" }
 
   /// Why the call cannot be taken at all.
   func refusal() -> Status? {
-    guard !encoding.isEmpty, text(encoding) != "identity" else { return nil }
+    guard !encoding.isEmpty, text(encoding) != "identity", !isGzip else { return nil }
     return Status(
       .unimplemented,
       "grpc: Decompressor is not installed for grpc-encoding \"\(text(encoding))\"")
@@ -212,7 +222,8 @@ struct Head {
 
   /// grpc-go's words for a path that is not served.
   static func unknown(_ path: String) -> Status {
-    let parts = path.split(separator: "/", omittingEmptySubsequences: true)
+    let parts = path.dropFirst().split(
+      separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
     guard path.hasPrefix("/"), parts.count == 2 else {
       return Status(.unimplemented, "malformed method name: \"\(path)\"")
     }
