@@ -18,6 +18,11 @@ COMPACT_EVERY = 10
 LEASE_SECONDS = 100_000
 
 
+def brief(state: tuple[bytes, int] | None) -> str:
+    """The number that a value begins with, and its revision."""
+    return f"value {state[0].split(b':')[0].decode()} at {state[1]}" if state else "nothing"
+
+
 class History:
     """What must hold after each restart, with the state it is held against."""
 
@@ -51,7 +56,8 @@ class History:
                 if now == writer.state.get(key):
                     continue
                 assert key in writer.pending, (
-                    f"{key!r}: acknowledged {writer.state.get(key)}, after the crash {now}")
+                    f"{key!r}: acknowledged {brief(writer.state.get(key))}, "
+                    f"after the crash {brief(now)}")
                 assert (now and now[0]) == writer.pending[key], f"{key!r}: a value never sent"
                 if now:
                     writer.state[key] = now
