@@ -46,6 +46,8 @@ struct ApplyThread: ~Copyable {
   private var frozenIndex = LogIndex.zero
   private var storedIndex = LogIndex.zero
   private var isLeader = false
+  /// Told to stop: the store is committed once more.
+  private var isEnding = false
   private var ids: RequestIDs
 
   init(shared: Shared, settings: Settings, snapshotIndex: LogIndex) {
@@ -68,7 +70,7 @@ struct ApplyThread: ~Copyable {
       let deadline = isBusy ? 0 : min(nextTick, commitAt)
       shared.apply.wait(until: deadline, into: &inbox)
       let now = Clock.monotonic()
-      if take(now) { return }
+      if take(now) { isEnding = true }
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
@@ -76,6 +78,10 @@ struct ApplyThread: ~Copyable {
       work(now)
       deliver()
       store(now)
+      if isEnding, !shared.replica.store.isCommitting {
+        shared.background.post(.stop)
+        return
+      }
     }
   }
 
@@ -225,7 +231,7 @@ struct ApplyThread: ~Copyable {
   private mutating func store(_ now: UInt64) {
     snapshotIfDue()
     guard !shared.replica.store.isCommitting, let since = dirtySince,
-      now >= since + settings.batchNanoseconds || pendingSnapshot != nil
+      now >= since + settings.batchNanoseconds || pendingSnapshot != nil || isEnding
         || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
     else { return }
     shared.storeLock.lockForWriting()

@@ -182,8 +182,15 @@ final class Recovery {
 
   func takeReplica() -> Replica<LMDBBackend> { replica.take()! }
 
+  /// The threads that are waited for at the end.
+  struct Threads {
+    var wal: Thread
+    var apply: Thread
+    var store: Thread
+  }
+
   /// Starts the threads that do not speak to clients.
-  func startThreads(_ options: Options, _ shared: Shared) {
+  func startThreads(_ options: Options, _ shared: Shared) -> Threads {
     let metadata = snapshot?.metadata
     var config = Raft.Config(
       id: identity.member,
@@ -217,17 +224,18 @@ final class Recovery {
     let handover = WALHandover(wal.take()!)
     let snapshots = snapshots
     let limits = (options.walFilesMax, options.snapshotFilesMax, options.snapshotCatchUpEntries)
-    _ = Thread.start("wal") {
+    let walThread = Thread.start("wal") {
       WALThread(
         wal: handover.take(), snapshots: snapshots, shared: shared, walFilesMax: limits.0,
         snapshotFilesMax: limits.1, catchUpEntries: limits.2
       ).run()
     }
-    _ = Thread.start("apply") {
+    let apply = Thread.start("apply") {
       ApplyThread(shared: shared, settings: settings, snapshotIndex: metadata?.index ?? .zero)
         .run()
     }
-    _ = Thread.start("store") { BackgroundThread(shared: shared).run() }
+    let store = Thread.start("store") { BackgroundThread(shared: shared).run() }
+    return Threads(wal: walThread, apply: apply, store: store)
   }
 }
 

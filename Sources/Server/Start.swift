@@ -42,12 +42,12 @@ public enum Server {
     let shared = try share(options, recovered, log)
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
-    recovered.startThreads(options, shared)
+    let threads = recovered.startThreads(options, shared)
     try startLoops(options, shared, status, listeners + peers)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
-    stop(shared)
+    stop(shared, threads)
   }
 
   private static func listen(
@@ -143,16 +143,13 @@ public enum Server {
       ("took", "\((Clock.monotonic() - startedAt) / 1000)us"))
   }
 
-  private static func stop(_ shared: Shared) {
+  /// Closes connections, then lets what is on its way reach the log and the store.
+  private static func stop(_ shared: Shared, _ threads: Recovery.Threads) {
     for loop in shared.loops { loop.box.post(.stop) }
-    // What is acknowledged is in the log; the store is applied again from there.
-    var isWritten = false
-    let deadline = Clock.monotonic() + 200_000_000
-    while !isWritten, Clock.monotonic() < deadline {
-      var idle: [WALInput] = []
-      shared.wal.wait(until: Clock.monotonic() + 20_000_000, into: &idle)
-      if !idle.isEmpty { break }
-      isWritten = true
-    }
+    shared.wal.post(.stop)
+    threads.wal.join()
+    shared.apply.post(.stop)
+    threads.apply.join()
+    threads.store.join()
   }
 }

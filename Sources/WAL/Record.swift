@@ -66,31 +66,41 @@ enum Frame {
     guard left >= 8 else { return .torn }
     var length: UInt64 = 0
     for i in 0..<8 { length |= UInt64(bytes[offset + i]) << (8 * UInt64(i)) }
-    if length == 0 { return .end }
+    if length == 0 {
+      // Zeros were not written yet, unless a whole record lies behind this length.
+      return isWhole(bytes, offset, checksum) ? lengthChanged : .end
+    }
     let size = Int(length & 0x00ff_ffff_ffff_ffff)
     let padding = length >> 63 == 1 ? Int(length >> 56 & 7) : 0
     guard size <= bytesMax, size + padding <= left - 8 else {
-      // A record that is whole by its own fields cannot be torn: its length was changed.
-      if let record = parse(bytes, offset + 8..<bytes.byteCount, lenient: true),
-        matches(record, bytes, checksum)
-      {
-        return .broken("the record's length does not match the record")
-      }
-      return .torn
+      return isWhole(bytes, offset, checksum) ? lengthChanged : .torn
     }
     let frame = offset + 8..<offset + 8 + size + padding
-    guard let record = parse(bytes, offset + 8..<offset + 8 + size, lenient: false) else {
-      return isTorn(bytes, frame) ? .torn : .broken("the record cannot be read")
+    let record = parse(bytes, offset + 8..<offset + 8 + size, lenient: false)
+    if let record, matches(record, bytes, checksum) {
+      var whole = record
+      whole.frame = offset..<frame.upperBound
+      return .record(whole)
     }
-    guard matches(record, bytes, checksum) else {
-      if isTorn(bytes, frame) { return .torn }
-      return .broken(
-        "the record's checksum is \(hex(record.checksum)), its data's "
-          + hex(crc32c(bytes.extracting(record.data), seed: checksum)))
+    if isWhole(bytes, offset, checksum) { return lengthChanged }
+    if isTorn(bytes, frame) { return .torn }
+    guard let record else { return .broken("the record cannot be read") }
+    return .broken(
+      "the record's checksum is \(hex(record.checksum)), its data's "
+        + hex(crc32c(bytes.extracting(record.data), seed: checksum)))
+  }
+
+  private static var lengthChanged: Step {
+    .broken("the record's length does not match the record")
+  }
+
+  /// Whether the record behind the length at `offset` is whole by its own fields: then it is not
+  /// torn, whatever the length says.
+  private static func isWhole(_ bytes: RawSpan, _ offset: Int, _ checksum: UInt32) -> Bool {
+    guard let record = parse(bytes, offset + 8..<bytes.byteCount, lenient: true) else {
+      return false
     }
-    var whole = record
-    whole.frame = offset..<frame.upperBound
-    return .record(whole)
+    return record.type != .checksum && matches(record, bytes, checksum)
   }
 
   private static func hex(_ value: UInt32) -> String { String(value, radix: 16) }
