@@ -220,6 +220,7 @@ struct ApplyThread: ~Copyable {
 
   private func ready() {
     shared.board.withLock { $0.isReady = true }
+    for loop in shared.loops { loop.box.post(.wake) }
     shared.log.info(
       "published local member to cluster through raft",
       ("local-member-id", String(settings.publication.id.rawValue, radix: 16)))

@@ -52,6 +52,7 @@ final class IOLoop {
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
   private var isStopping = false
+  private var isListening = false
 
   init(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
@@ -65,9 +66,6 @@ final class IOLoop {
     self.listeners = listeners
     poller = try Poller.open()
     try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
-    for (place, listener) in listeners.enumerated() {
-      try poller.add(listener, .read, token: Self.listenerTokens + UInt64(place))
-    }
   }
 
   func run() {
@@ -101,8 +99,22 @@ final class IOLoop {
     refreshStatus()
   }
 
+  /// As etcd, serves nobody before the member has published itself.
+  private func listen() {
+    isListening = true
+    for (place, listener) in listeners.enumerated() {
+      do throws(Errno) {
+        try poller.add(listener, .read, token: Self.listenerTokens + UInt64(place))
+      } catch {
+        shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
+      }
+    }
+  }
+
   private func refreshStatus() {
-    services.status = shared.board.withLock { $0.status }
+    let (status, isReady) = shared.board.withLock { ($0.status, $0.isReady) }
+    services.status = status
+    if isReady, !isListening { listen() }
     services.status.now = now
     services.status.unixSeconds = Int64(Clock.wall() / 1_000_000_000)
   }
