@@ -32,9 +32,14 @@ public import Basics
     public static let sendQueueBytes = 1 << 20
     /// What a client may send on one stream, or one connection, before it is read.
     public static let windowBytes: Int32 = 1 << 20
+    /// A request's header block: names, values and 32 bytes a field (RFC 9113 §6.5.2).
     public static let headerBytes = 16 << 10
-    /// Streams that a client may reset before any was answered (CVE-2023-44487).
-    public static let earlyResetsMax = 1000
+    /// Streams that may end in an error before they were answered, at once and a second
+    /// (CVE-2023-44487, CVE-2025-8671). Calls that clients cancel count, so it leaves room.
+    public static let earlyResetsBurst = 1000
+    public static let earlyResetsPerSecond: UInt64 = 100
+    /// Bytes of events that are kept allocated between two calls of `receive`.
+    static let keptBytes = 64 << 10
   }
 
   public struct Settings: Sendable {
@@ -45,6 +50,18 @@ public import Basics
       self.streamsMax = streamsMax
       self.pingIntervalMin = pingIntervalMin
     }
+  }
+
+  /// What is known of the header block that is being read.
+  struct Block {
+    var isOpen = false
+    var start = 0
+    var size = 0
+    var isTrailer = false
+    var isMalformed = false
+    var hasRegular = false
+    /// One bit each for :method, :scheme, :path and :authority.
+    var pseudo: UInt8 = 0
   }
 
   struct Stream {
@@ -67,15 +84,15 @@ public import Basics
   /// Set by the owner before `receive`: monotonic ns.
   public var now: UInt64 = 0
 
+  /// Bytes in the send queues of all streams.
+  public internal(set) var queuedBytes = 0
+  public internal(set) var unansweredPings = 0
+
   var streams: [Int32: Stream] = [:]
-  var fieldStart = 0
-  private var session: OpaquePointer?
+  var block = Block()
+  var session: OpaquePointer?
   let settings: Settings
-  private var earlyResets = 0
-  private var answered = 0
-  private var lastPing: UInt64 = 0
-  private var pingStrikes = 0
-  public private(set) var unansweredPings = 0
+  var guards = Guards()
 
   public init(settings: Settings) {
     self.settings = settings
@@ -86,13 +103,17 @@ public import Basics
     unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrame)
     unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, onData)
     unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onClose)
+    unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onSent)
     var option: OpaquePointer?
     unsafe nghttp2_option_new(&option)
-    // grpc-go sends authorities that are no valid host; the checks of RFC 9113 refuse them.
+    // grpc-go sends authorities that are no valid host, which nghttp2's checks refuse; `Block`
+    // makes the others.
     unsafe nghttp2_option_set_no_http_messaging(option, 1)
     unsafe nghttp2_option_set_max_send_header_block_length(option, Limits.headerBytes * 4)
     unsafe nghttp2_option_set_max_settings(option, 32)
     unsafe nghttp2_option_set_max_outbound_ack(option, 1000)
+    // A client that ends many short watches resets streams at more than nghttp2's 33 a second.
+    unsafe nghttp2_option_set_stream_reset_rate_limit(option, 10_000, 1000)
     unsafe nghttp2_session_server_new2(
       &session, callbacks, Unmanaged.passUnretained(self).toOpaque(), option)
     unsafe nghttp2_option_del(option)
@@ -121,14 +142,29 @@ public import Basics
       unsafe nghttp2_session_mem_recv(
         session, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count)
     }
-    return taken >= 0 && earlyResets <= Limits.earlyResetsMax
+    return taken >= 0 && !guards.isCondemned
   }
 
+  /// Forgets what was handled; the fields of a header block that is half read stay.
   public func clearEvents() {
-    events.removeAll(keepingCapacity: true)
-    eventBytes.removeAll(keepingCapacity: true)
-    fields.removeAll(keepingCapacity: true)
-    fieldStart = 0
+    events.removeAll(keepingCapacity: events.capacity <= Limits.keptBytes / 16)
+    guard !block.isOpen || block.start == fields.count else { return keepOpenBlock() }
+    block.start = 0
+    let isSmall = eventBytes.capacity <= Limits.keptBytes * 2
+    eventBytes.removeAll(keepingCapacity: isSmall)
+    fields.removeAll(keepingCapacity: isSmall && fields.capacity <= Limits.keptBytes / 16)
+  }
+
+  private func keepOpenBlock() {
+    let shift = Int(fields[block.start].name.start)
+    fields.removeFirst(block.start)
+    eventBytes.removeFirst(shift)
+    block.start = 0
+    for i in fields.indices {
+      let (name, value) = (fields[i].name, fields[i].value)
+      fields[i].name = Slice(start: Int(name.start) - shift, count: Int(name.count))
+      fields[i].value = Slice(start: Int(value.start) - shift, count: Int(value.count))
+    }
   }
 
   /// Appends what is to be sent now, up to about `limit` bytes.
@@ -147,193 +183,4 @@ public import Basics
   }
 
   public var openStreams: Int { streams.count }
-
-  // MARK: Pings and the end
-
-  /// Asks the client for a sign of life.
-  public func ping() {
-    unansweredPings += 1
-    unsafe nghttp2_submit_ping(session, 0, nil)
-  }
-
-  /// Tells the client to open no more streams, first softly and then for good (RFC 9113 §6.8).
-  public func beginShutdown() { unsafe nghttp2_submit_shutdown_notice(session) }
-
-  public func goAway(code: UInt32 = 0, text: StaticString = "") {
-    let last = unsafe nghttp2_session_get_last_proc_stream_id(session)
-    unsafe nghttp2_submit_goaway(session, 0, last, code, text.utf8Start, text.utf8CodeUnitCount)
-  }
-
-  public func reset(_ stream: Int32, code: UInt32) {
-    unsafe nghttp2_submit_rst_stream(session, 0, stream, code)
-  }
-
-  func pinged(isAnswer: Bool) {
-    if isAnswer {
-      unansweredPings = 0
-      return
-    }
-    // As grpc-go's enforcement: two strikes are forgiven.
-    if settings.pingIntervalMin > 0, lastPing > 0, now &- lastPing < settings.pingIntervalMin {
-      pingStrikes += 1
-      if pingStrikes > 2 { goAway(code: 11, text: "too_many_pings") }
-    }
-    lastPing = now
-  }
-
-  func closed(_ stream: Int32, code: UInt32) {
-    guard let old = streams.removeValue(forKey: stream) else { return }
-    if !old.isResponded, code != 0 {
-      earlyResets += 1
-    } else {
-      answered += 1
-      if answered & 63 == 0 { earlyResets = 0 }
-    }
-    events.append(.closed(stream: stream, code: code))
-  }
-
-  // MARK: Answers
-
-  /// Queues `bytes` on a stream that was responded to. False: the stream is gone.
-  @discardableResult
-  public func send(_ stream: Int32, _ bytes: RawSpan) -> Bool {
-    guard let at = streams.index(forKey: stream) else { return false }
-    streams.values[at].queue.append(contentsOf: bytes)
-    if streams.values[at].queue.count - streams.values[at].sent >= Limits.sendQueueBytes {
-      streams.values[at].wasFull = true
-    }
-    if streams.values[at].isResponded { unsafe nghttp2_session_resume_data(session, stream) }
-    return true
-  }
-
-  /// Whether the stream's send queue has room.
-  public func isWritable(_ stream: Int32) -> Bool {
-    guard let state = streams[stream] else { return false }
-    return state.queue.count - state.sent < Limits.sendQueueBytes
-  }
-
-  /// Opens a gRPC answer: status 200 and gRPC's content type; messages follow by `send`.
-  public func respondGRPC(_ stream: Int32) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isResponded else { return }
-    streams.values[at].isResponded = true
-    var head = unsafe [field(":status", "200"), field("content-type", "application/grpc")]
-    unsafe submit(stream, &head, hasBody: true)
-  }
-
-  /// Ends a gRPC answer with its status; as trailers alone when nothing was sent before.
-  public func finishGRPC(_ stream: Int32, status: Int32, message: [UInt8]) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isEnding else { return }
-    streams.values[at].isEnding = true
-    if streams.values[at].isResponded {
-      streams.values[at].trailers = .grpc(status: status, message: message)
-      unsafe nghttp2_session_resume_data(session, stream)
-      return
-    }
-    streams.values[at].isResponded = true
-    unsafe withStatus(status, message) { fields in
-      var head = unsafe [field(":status", "200"), field("content-type", "application/grpc")]
-      unsafe head.append(contentsOf: fields)
-      unsafe submit(stream, &head, hasBody: false)
-    }
-  }
-
-  /// A plain answer: `status`, `contentType` and the whole body.
-  public func respond(_ stream: Int32, status: Int, contentType: String, body: RawSpan) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isResponded else { return }
-    streams.values[at].isResponded = true
-    streams.values[at].isEnding = true
-    streams.values[at].queue.append(contentsOf: body)
-    let code = Array(String(status).utf8)
-    let type = Array(contentType.utf8)
-    unsafe code.withUnsafeBufferPointer { code in
-      unsafe type.withUnsafeBufferPointer { type in
-        var head = unsafe [field(":status", code), field("content-type", type)]
-        unsafe submit(stream, &head, hasBody: true)
-      }
-    }
-  }
-
-  private func submit(_ stream: Int32, _ head: inout [nghttp2_nv], hasBody: Bool) {
-    guard hasBody else {
-      unsafe nghttp2_submit_response(session, stream, &head, head.count, nil)
-      return
-    }
-    var provider = unsafe nghttp2_data_provider()
-    unsafe provider.read_callback = readBody
-    unsafe nghttp2_submit_response(session, stream, &head, head.count, &provider)
-  }
-
-  /// Gives the next bytes of a stream's body to nghttp2.
-  func fill(
-    _ stream: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ capacity: Int,
-    _ flags: UnsafeMutablePointer<UInt32>
-  ) -> Int {
-    guard let at = streams.index(forKey: stream) else {
-      return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
-    }
-    let waiting = streams.values[at].queue.count - streams.values[at].sent
-    let count = min(waiting, capacity)
-    if count > 0 {
-      unsafe streams.values[at].queue.withUnsafeBufferPointer {
-        unsafe buffer.update(from: $0.baseAddress! + streams.values[at].sent, count: count)
-      }
-      drained(at, stream, count)
-    }
-    guard waiting == count else { return count }
-    guard streams.values[at].isEnding else {
-      return count > 0 ? count : Int(NGHTTP2_ERR_DEFERRED.rawValue)
-    }
-    unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
-    if case .grpc(let status, let message) = streams.values[at].trailers {
-      unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-      unsafe withStatus(status, message) { fields in
-        var fields = unsafe fields
-        unsafe nghttp2_submit_trailer(session, stream, &fields, fields.count)
-      }
-    }
-    return count
-  }
-
-  private func drained(_ at: Dictionary<Int32, Stream>.Index, _ stream: Int32, _ count: Int) {
-    streams.values[at].sent += count
-    let sent = streams.values[at].sent
-    let total = streams.values[at].queue.count
-    if sent == total {
-      streams.values[at].queue.removeAll(keepingCapacity: total <= 16 << 10)
-      streams.values[at].sent = 0
-    } else if sent > 256 << 10, sent > total / 2 {
-      streams.values[at].queue.removeFirst(sent)
-      streams.values[at].sent = 0
-    }
-    let left = streams.values[at].queue.count - streams.values[at].sent
-    if streams.values[at].wasFull, left < Limits.sendQueueBytes / 2 {
-      streams.values[at].wasFull = false
-      events.append(.writable(stream: stream))
-    }
-  }
-
-  private func withStatus(_ status: Int32, _ message: [UInt8], _ body: ([nghttp2_nv]) -> Void) {
-    let code = Array(String(status).utf8)
-    unsafe code.withUnsafeBufferPointer { code in
-      unsafe message.withUnsafeBufferPointer { message in
-        unsafe body([field("grpc-status", code), field("grpc-message", message)])
-      }
-    }
-  }
-}
-
-private func field(_ name: StaticString, _ value: StaticString) -> nghttp2_nv {
-  unsafe nghttp2_nv(
-    name: UnsafeMutablePointer(mutating: name.utf8Start),
-    value: UnsafeMutablePointer(mutating: value.utf8Start),
-    namelen: name.utf8CodeUnitCount, valuelen: value.utf8CodeUnitCount,
-    flags: UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue))
-}
-
-private func field(_ name: StaticString, _ value: UnsafeBufferPointer<UInt8>) -> nghttp2_nv {
-  unsafe nghttp2_nv(
-    name: UnsafeMutablePointer(mutating: name.utf8Start),
-    value: UnsafeMutablePointer(mutating: value.baseAddress),
-    namelen: name.utf8CodeUnitCount, valuelen: value.count,
-    flags: UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue))
 }

@@ -28,10 +28,11 @@ import Testing
     return bytes
   }
 
-  static let request = block([
+  static let fields = [
     (":method", "POST"), (":scheme", "http"), (":path", "/etcdserverpb.KV/Put"),
     (":authority", "#initially=[127.0.0.1:2379]"), ("content-type", "application/grpc"),
-  ])
+  ]
+  static let request = block(fields)
 
   func session(pingIntervalMin: UInt64 = 0) -> Session {
     Session(settings: Session.Settings(streamsMax: 100, pingIntervalMin: pingIntervalMin))
@@ -65,6 +66,73 @@ import Testing
     session.output(into: &output, limit: 1 << 20)
     #expect(Self.types(output).filter { $0 != 4 && $0 != 8 } == [1, 0, 1])
     #expect(session.openStreams == 0)
+    #expect(session.queuedBytes == 0)
+  }
+
+  @Test func `a request arrives whole wherever the bytes are cut`() {
+    let request = Self.frame(1, 4, 1, Self.request)
+    for cut in 1..<request.count {
+      let session = session()
+      #expect(feed(session, Self.preface + request[..<cut]))
+      session.clearEvents()
+      #expect(feed(session, Array(request[cut...])))
+      guard case .headers(_, let range)? = session.events.first else {
+        Issue.record("no headers after a cut at \(cut)")
+        continue
+      }
+      let values = session.fields[range].map {
+        String(decoding: session.eventBytes[$0.value.range], as: UTF8.self)
+      }
+      #expect(values == Self.fields.map(\.1))
+    }
+  }
+
+  @Test(arguments: [
+    [(":method", "POST"), (":scheme", "http")],
+    [(":method", "POST"), (":path", "/a"), (":scheme", "http"), (":path", "/b")],
+    [(":method", "POST"), (":scheme", "http"), ("a", "b"), (":path", "/a")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "/a"), (":status", "200")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "/a"), ("Upper", "b")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "/a"), ("connection", "close")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "/a"), ("te", "gzip")],
+    [(":method", "POST"), (":scheme", "http"), (":path", "/a"), ("x", "a\r\nb")],
+  ])
+  func `a malformed request is reset and is no event`(fields: [(String, String)]) {
+    let session = session()
+    #expect(feed(session, Self.preface))
+    #expect(feed(session, Self.frame(1, 5, 1, Self.block(fields))))
+    #expect(session.events.isEmpty)
+    var output: [UInt8] = []
+    session.output(into: &output, limit: 1 << 20)
+    #expect(Self.types(output).contains(3))
+    #expect(session.openStreams == 0)
+  }
+
+  @Test func `a call that ends while its client still sends is reset without an error`() {
+    let session = session()
+    #expect(feed(session, Self.preface))
+    #expect(feed(session, Self.frame(1, 4, 1, Self.request)))
+    session.clearEvents()
+    session.finishGRPC(1, status: 8, message: [])
+    var output: [UInt8] = []
+    session.output(into: &output, limit: 1 << 20)
+    #expect(Self.types(output).filter { $0 != 4 && $0 != 8 } == [1, 3])
+    #expect(output.suffix(4) == [0, 0, 0, 0])
+    #expect(session.openStreams == 0)
+  }
+
+  @Test func `a large header block is refused and the connection goes on`() {
+    let large = (0..<130).map { ("x\($0)", String(repeating: "v", count: 120)) }
+    let block = Self.block(Self.fields + large)
+    let session = session()
+    #expect(feed(session, Self.preface))
+    let first = Array(block.prefix(10_000))
+    let rest = Array(block.dropFirst(10_000))
+    #expect(feed(session, Self.frame(1, 1, 1, first) + Self.frame(9, 4, 1, rest)))
+    #expect(session.events.isEmpty)
+    #expect(feed(session, Self.frame(1, 5, 3, Self.request)))
+    #expect(session.events.contains { if case .headers(3, _) = $0 { true } else { false } })
   }
 
   func feed(_ session: Session, _ bytes: [UInt8]) -> Bool { session.receive(bytes.rawSpan) }
@@ -115,16 +183,57 @@ import Testing
     #expect(!survived)
   }
 
-  @Test func `a client that pings too often is told to go`() {
+  static let ping = frame(6, 0, 0, [UInt8](repeating: 0, count: 8))
+
+  @Test func `a client that pings too often is told to go, and why`() {
     let session = session(pingIntervalMin: 5_000_000_000)
     #expect(feed(session, Self.preface))
-    for i in 1...5 {
-      session.now = UInt64(i) * 1_000_000
-      _ = feed(session, Self.frame(6, 0, 0, [UInt8](repeating: 0, count: 8)))
+    #expect(feed(session, Self.frame(1, 5, 1, Self.request)))
+    let survived = (1...4).map { i in
+      session.now = UInt64(i) * 1_000_000_000
+      return feed(session, Self.ping)
     }
+    #expect(survived == [true, true, true, false])
     var output: [UInt8] = []
     session.output(into: &output, limit: 1 << 20)
     #expect(Self.types(output).contains(7))
+    #expect(String(decoding: output, as: UTF8.self).contains("too_many_pings"))
+  }
+
+  @Test func `pings that follow answers measure bandwidth and are no offence`() {
+    let session = session(pingIntervalMin: 5_000_000_000)
+    #expect(feed(session, Self.preface))
+    #expect(feed(session, Self.frame(1, 4, 1, Self.request)))
+    session.respondGRPC(1)
+    for i in 1...20 {
+      session.now = UInt64(i) * 1_000_000
+      session.send(1, [1, 2, 3].rawSpan)
+      var output: [UInt8] = []
+      session.output(into: &output, limit: 1 << 20)
+      #expect(feed(session, Self.ping))
+    }
+  }
+
+  @Test func `without an open stream a client may ping every two hours only`() {
+    let session = session(pingIntervalMin: 5_000_000_000)
+    #expect(feed(session, Self.preface))
+    let survived = (1...4).map { i in
+      session.now = UInt64(i) * 60_000_000_000
+      return feed(session, Self.ping)
+    }
+    #expect(survived == [true, true, true, false])
+  }
+
+  @Test func `calls cancelled at a bearable rate never cut a connection off`() {
+    let session = session()
+    #expect(feed(session, Self.preface))
+    for i in 0..<3000 {
+      session.now = UInt64(i) * 12_000_000
+      let stream = UInt32(2 * i + 1)
+      #expect(feed(session, Self.frame(1, 4, stream, Self.request)))
+      #expect(feed(session, Self.frame(3, 0, stream, [0, 0, 0, 8])))
+      session.clearEvents()
+    }
   }
 
   @Test func `hostile bytes never end the process`() {

@@ -1,0 +1,86 @@
+internal import CNGHTTP2
+
+// What keeps a client from wearing the server out, and the orderly end of a connection.
+
+extension Session {
+  /// Counters of what a client may not do too often.
+  struct Guards {
+    /// The connection is to be closed once its GOAWAY is out.
+    var isCondemned = false
+    var resetsLeft = Limits.earlyResetsBurst
+    var refilledAt: UInt64 = 0
+    var lastPing: UInt64?
+    var pingStrikes = 0
+    /// HEADERS or DATA went out since the client's last ping.
+    var hasSentSincePing = false
+  }
+
+  /// Pings forgiven before the client is told to go (grpc-go: maxPingStrikes).
+  private static let pingStrikesMax = 2
+  /// The least time between pings while no stream is open (grpc-go: defaultPingTimeout).
+  private static let idlePingInterval: UInt64 = 2 * 3600 * 1_000_000_000
+
+  /// Asks the client for a sign of life.
+  public func ping() {
+    unansweredPings += 1
+    unsafe nghttp2_submit_ping(session, 0, nil)
+  }
+
+  /// Tells the client to open no more streams, first softly and then, with `goAway`, for good
+  /// (RFC 9113 §6.8).
+  public func beginShutdown() { unsafe nghttp2_submit_shutdown_notice(session) }
+
+  public func goAway(code: UInt32 = 0, text: StaticString = "") {
+    let last = unsafe nghttp2_session_get_last_proc_stream_id(session)
+    unsafe nghttp2_submit_goaway(session, 0, last, code, text.utf8Start, text.utf8CodeUnitCount)
+  }
+
+  public func reset(_ stream: Int32, code: UInt32) {
+    unsafe nghttp2_submit_rst_stream(session, 0, stream, code)
+  }
+
+  private func condemn(_ text: StaticString) {
+    guard !guards.isCondemned else { return }
+    guards.isCondemned = true
+    goAway(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: text)
+  }
+
+  /// The rules of grpc-go: a ping after an answer went out is always right (clients measure the
+  /// bandwidth by it); else pings keep `pingIntervalMin`, and two hours while no stream is open.
+  func pinged(isAnswer: Bool) {
+    if isAnswer {
+      unansweredPings = 0
+      return
+    }
+    defer { guards.lastPing = now }
+    if guards.hasSentSincePing {
+      guards.hasSentSincePing = false
+      guards.pingStrikes = 0
+      return
+    }
+    guard settings.pingIntervalMin > 0, let last = guards.lastPing else { return }
+    let interval = streams.isEmpty ? Self.idlePingInterval : settings.pingIntervalMin
+    guard now &- last < interval else { return }
+    guards.pingStrikes += 1
+    if guards.pingStrikes > Self.pingStrikesMax { condemn("too_many_pings") }
+  }
+
+  func closed(_ stream: Int32, code: UInt32) {
+    guard let old = streams.removeValue(forKey: stream) else { return }
+    queuedBytes -= old.queue.count - old.sent
+    if !old.isResponded, code != 0 { countEarlyReset() }
+    events.append(.closed(stream: stream, code: code))
+  }
+
+  private func countEarlyReset() {
+    let step = 1_000_000_000 / Limits.earlyResetsPerSecond
+    let earned = (now &- guards.refilledAt) / step
+    if earned > 0 {
+      guards.resetsLeft = min(
+        Limits.earlyResetsBurst, guards.resetsLeft + Int(clamping: min(earned, 1 << 20)))
+      guards.refilledAt = now
+    }
+    guards.resetsLeft -= 1
+    if guards.resetsLeft < 0 { condemn("too_many_resets") }
+  }
+}
