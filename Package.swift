@@ -65,7 +65,7 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
   "Membership", "Services", "Config",
 ]
 

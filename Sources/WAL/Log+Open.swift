@@ -29,7 +29,7 @@ extension Log {
     for (number, segment) in segments.enumerated() {
       try reading.read(disk, segment, isLast: number == segments.count - 1)
     }
-    reading.confirmMarkers()
+    try reading.confirmMarkers()
     let start: SnapshotMarker
     do throws(DiskError) {
       start = try choose(reading.recovered.metadata, reading.recovered.markers)
@@ -167,6 +167,10 @@ private struct Reading {
 
   /// An entry replaces those from its index on: they were never committed.
   private mutating func add(_ entry: Entry) -> String? {
+    // Types are not under the checksum: what was changed shows in what cannot follow.
+    if entry.index <= recovered.hardState.commit {
+      return "entry \(entry.index.rawValue) would replace one that is committed"
+    }
     if entries.isEmpty { base = LogIndex(entry.index.rawValue &- 1) }
     let place = entry.index - base - 1
     if place < 0 {
@@ -200,7 +204,12 @@ private struct Reading {
   }
 
   /// etcd ignores snapshot records beyond the commit index: their file may not be whole.
-  mutating func confirmMarkers() {
+  mutating func confirmMarkers() throws(WALError) {
+    guard recovered.hardState.commit <= lastIndex else {
+      throw .incomplete(
+        "\(directory): entry \(recovered.hardState.commit.rawValue) is committed, the log ends at "
+          + "\(lastIndex.rawValue)")
+    }
     recovered.markers = markers.filter { $0.index <= recovered.hardState.commit }
   }
 

@@ -68,12 +68,12 @@ enum Frame {
     for i in 0..<8 { length |= UInt64(bytes[offset + i]) << (8 * UInt64(i)) }
     if length == 0 {
       // Zeros were not written yet, unless a whole record lies behind this length.
-      return isWhole(bytes, offset, checksum) ? lengthChanged : .end
+      return isWhole(bytes, offset, checksum, not: size(length)) ? lengthChanged : .end
     }
-    let size = Int(length & 0x00ff_ffff_ffff_ffff)
+    let size = size(length)
     let padding = length >> 63 == 1 ? Int(length >> 56 & 7) : 0
     guard size <= bytesMax, size + padding <= left - 8 else {
-      return isWhole(bytes, offset, checksum) ? lengthChanged : .torn
+      return isWhole(bytes, offset, checksum, not: size) ? lengthChanged : .torn
     }
     let frame = offset + 8..<offset + 8 + size + padding
     let record = parse(bytes, offset + 8..<offset + 8 + size, lenient: false)
@@ -82,7 +82,7 @@ enum Frame {
       whole.frame = offset..<frame.upperBound
       return .record(whole)
     }
-    if isWhole(bytes, offset, checksum) { return lengthChanged }
+    if isWhole(bytes, offset, checksum, not: size) { return lengthChanged }
     if isTorn(bytes, frame) { return .torn }
     guard let record else { return .broken("the record cannot be read") }
     return .broken(
@@ -94,13 +94,17 @@ enum Frame {
     .broken("the record's length does not match the record")
   }
 
-  /// Whether the record behind the length at `offset` is whole by its own fields: then it is not
-  /// torn, whatever the length says.
-  private static func isWhole(_ bytes: RawSpan, _ offset: Int, _ checksum: UInt32) -> Bool {
-    guard let record = parse(bytes, offset + 8..<bytes.byteCount, lenient: true) else {
-      return false
-    }
-    return record.type != .checksum && matches(record, bytes, checksum)
+  private static func size(_ length: UInt64) -> Int { Int(length & 0x00ff_ffff_ffff_ffff) }
+
+  /// Whether the record behind the length at `offset` is whole by its own fields, and not of
+  /// `size` bytes: then it is not torn, whatever the length says.
+  private static func isWhole(
+    _ bytes: RawSpan, _ offset: Int, _ checksum: UInt32, not size: Int
+  ) -> Bool {
+    let start = offset + 8
+    guard let record = parse(bytes, start..<bytes.byteCount, lenient: true) else { return false }
+    return record.type != .checksum && record.data.upperBound - start != size
+      && matches(record, bytes, checksum)
   }
 
   private static func hex(_ value: UInt32) -> String { String(value, radix: 16) }
