@@ -1,8 +1,11 @@
 internal import Basics
 
 /// A hash of all rows up to a revision, computed in steps: begun and stepped under the store's
-/// lock, a bounded number of rows each.
+/// lock, a bounded number of rows each. Two members with the same history get the same hash, be
+/// they etcd's or ours, and however far each is with taking compacted rows out.
 public struct HashTask: Sendable {
+  /// The revision asked for; 0 for the newest.
+  let asked: Int64
   public let revision: Int64
   public let compactRevision: Int64
   /// The store's revision when the task began.
@@ -27,7 +30,10 @@ public struct HashTask: Sendable {
     }
   }
 
-  init(revision: Int64, compactRevision: Int64, currentRevision: Int64, keepsAny: Bool) {
+  init(
+    asked: Int64, revision: Int64, compactRevision: Int64, currentRevision: Int64, keepsAny: Bool
+  ) {
+    self.asked = asked
     self.revision = revision
     self.compactRevision = compactRevision
     self.currentRevision = currentRevision
@@ -49,8 +55,8 @@ extension Store {
     if revision > currentRevision { throw .future }
     let at = revision == 0 ? currentRevision : revision
     var task = HashTask(
-      revision: at, compactRevision: compactRevision, currentRevision: currentRevision,
-      keepsAny: index.keepsAny(at: at))
+      asked: revision, revision: at, compactRevision: compactRevision,
+      currentRevision: currentRevision, keepsAny: index.keepsAny(at: at))
     if let frozen { task.buffered.add(frozen) }
     task.buffered.add(active)
     do {
@@ -62,11 +68,15 @@ extension Store {
   }
 
   /// Hashes on over at most `rowsMax` rows; true when done. `reader` is not renewed between
-  /// steps. Throws `compacted` when a compaction began meanwhile.
+  /// steps, unless a compaction began meanwhile: then the task begins anew, as its rows go. Throws
+  /// `compacted` when that compaction has passed the revision asked for.
   public borrowing func stepHash(
     _ task: inout HashTask, reader: inout B.Reader, rowsMax: Int
   ) throws(StoreError) -> Bool {
-    guard task.compactRevision == compactRevision else { throw .compacted }
+    guard task.compactRevision == compactRevision else {
+      task = try beginHash(task.asked, reader: &reader)
+      return false
+    }
     let first = task.buffered.rows.first?.revision ?? Revision(main: .max, sub: .max)
     let from = RevisionKey.bytes(task.next)
     let to = RevisionKey.bytes(min(first, Revision(main: task.revision + 1, sub: 0)))
@@ -82,7 +92,7 @@ extension Store {
           return false
         }
         left -= 1
-        if counts(row.revision, value, in: work) { work.add(key, value) }
+        if counts(row.revision, row.isTombstone, value, in: work) { work.add(key, value) }
         return true
       }
     } catch {
@@ -92,7 +102,7 @@ extension Store {
       let buffered = work.buffered
       for row in buffered.rows where row.revision.main <= work.revision {
         let value = buffered.arena.rawSpan.extracting(row.value)
-        guard counts(row.revision, value, in: work) else { continue }
+        guard counts(row.revision, row.isTombstone, value, in: work) else { continue }
         let key = RevisionKey.bytes(row.revision, isTombstone: row.isTombstone)
         work.add(key.rawSpan, value)
       }
@@ -101,12 +111,16 @@ extension Store {
     return isDone
   }
 
-  /// etcd leaves out rows that a compaction has passed and will take.
+  /// Behind the compacted revision only what outlives the compaction counts, and no tombstone:
+  /// etcd before 3.5.16 took those at the compacted revision away. Of these etcd leaves out what
+  /// is replaced at the hashed revision, unless nothing at all is live there.
+  /// etcd: mvcc/hash.go WriteKeyValue.
   private borrowing func counts(
-    _ revision: Revision, _ value: RawSpan, in task: HashTask
+    _ revision: Revision, _ isTombstone: Bool, _ value: RawSpan, in task: HashTask
   ) -> Bool {
-    guard revision.main <= task.compactRevision, task.keepsAny else { return true }
-    guard let fields = KeyValueBytes(value) else { return false }
-    return index.isKept(revision, of: value.extracting(fields.key), at: task.revision)
+    guard revision.main <= task.compactRevision else { return true }
+    guard !isTombstone, let fields = KeyValueBytes(value) else { return false }
+    let at = task.keepsAny ? task.revision : task.compactRevision
+    return index.isKept(revision, of: value.extracting(fields.key), at: at)
   }
 }

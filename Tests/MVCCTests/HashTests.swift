@@ -1,0 +1,92 @@
+import Basics
+import Testing
+
+@testable import MVCC
+
+/// Hashes that etcd 3.5.1 gave for these histories; `hash:<revision>=<hash>/<compact revision>`.
+@Suite struct HashTests {
+  static let history = """
+    hash:0=1084519789/-1 put:a:1 put:b:2 put:a:3 put:c: hash:0=3126407721/-1
+    hash:3=1827592406/-1 del:a hash:0=3555882745/-1 put:a:4 put:d:5 hash:4=2069675932/-1
+    compact:4 hash:4=compacted hash:5=1614336593/4 hash:0=977857196/4 del:b:d
+    hash:0=2115224570/4 compact:9 hash:0=4265854156/9 put:e:6 del:e hash:0=4090609323/9
+    compact:11 hash:0=4265854156/11 del:a:z hash:0=920219371/11 hash:12=920219371/11
+    compact:12 hash:0=1084519789/12 put:f:7 hash:0=3812394869/12 del:f hash:0=1981841784/12
+    compact:14 hash:0=1084519789/14
+    """
+
+  /// Commits come after every `commitEvery` operations. With `steps` false a compaction is only
+  /// scheduled: its rows are still there, and do not count.
+  @Test(arguments: [(1, true), (3, true), (7, true), (1000, true), (1, false), (1000, false)])
+  func `every hash is etcd's`(commitEvery: Int, steps: Bool) throws {
+    let backend = MemoryBackend()
+    var store = try StoreTests.open(backend)
+    var events = EventBatch()
+    for (at, word) in Self.history.split(whereSeparator: \.isWhitespace).enumerated() {
+      let parts = word.split(separator: ":", omittingEmptySubsequences: false).map(String.init)
+      let bytes = parts.map { Array($0.utf8) }
+      switch parts[0] {
+      case "put":
+        store.begin()
+        let (key, value) = (bytes[1], bytes[2])
+        store.put(key: key.rawSpan, value: value.rawSpan, lease: .none)
+        store.end(into: &events)
+      case "del":
+        store.begin()
+        let (key, end) = (bytes[1], bytes.count > 2 ? bytes[2] : [])
+        _ = store.deleteRange(from: key.rawSpan, to: end.rawSpan) { _ in }
+        store.end(into: &events)
+      case "compact":
+        try store.scheduleCompaction(Int64(parts[1])!)
+        while steps, !store.compactStep(keysMax: 2) {}
+      default:
+        let expected = parts[1].split(separator: "=").map(String.init)
+        #expect(try Self.hash(store, Int64(expected[0])!) == expected[1], "\(word)")
+      }
+      if at % commitEvery == commitEvery - 1 {
+        try backend.commit(store.freeze().batch())
+        store.dropFrozen()
+      }
+    }
+  }
+
+  static func hash(_ store: borrowing Store<MemoryBackend>, _ revision: Int64) throws -> String {
+    var reader = try store.backend.makeReader()
+    do {
+      var task = try store.beginHash(revision, reader: &reader)
+      while try !store.stepHash(&task, reader: &reader, rowsMax: 2) {}
+      return "\(task.hash)/\(task.compactRevision)"
+    } catch StoreError.compacted {
+      return "compacted"
+    }
+  }
+
+  @Test func `a compaction that comes between the steps of a hash does not fail it`() throws {
+    let backend = MemoryBackend()
+    var store = try StoreTests.open(backend)
+    var events = EventBatch()
+    for value in 1...9 as ClosedRange<UInt8> {
+      store.begin()
+      let (key, value) = ([97, value % 3], [value])
+      store.put(key: key.rawSpan, value: value.rawSpan, lease: .none)
+      store.end(into: &events)
+    }
+    try backend.commit(store.freeze().batch())
+    store.dropFrozen()
+    var reader = try backend.makeReader()
+    var newest = try store.beginHash(0, reader: &reader)
+    var other = try backend.makeReader()
+    var early = try store.beginHash(4, reader: &other)
+    #expect(try !store.stepHash(&newest, reader: &reader, rowsMax: 2))
+    try store.scheduleCompaction(8)
+    while !store.compactStep(keysMax: 1) {}
+    while try !store.stepHash(&newest, reader: &reader, rowsMax: 2) {}
+    #expect(newest.compactRevision == 8 && newest.revision == 10)
+    #expect(try Self.hash(store, 0) == "\(newest.hash)/8")
+    var isRefused = false
+    do { _ = try store.stepHash(&early, reader: &other, rowsMax: 2) } catch {
+      isRefused = error == .compacted
+    }
+    #expect(isRefused)
+  }
+}
