@@ -1,276 +1,208 @@
 internal import Basics
 
-/// A whole HTTP/1.1 request.
-public struct Request: Sendable {
-  public var method: String
-  /// The target up to `?`.
-  public var path: String
-  /// What follows `?`, or empty.
-  public var query: String
-  /// Names in lower case.
-  public var headers: [(name: String, value: String)]
-  public var body: [UInt8]
-  /// Whether the connection stays open after the answer.
-  public var keepsAlive: Bool
-
-  public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
-}
-
-/// Why a request is refused, with the status to answer.
-public struct Refusal: Error, Equatable, Sendable {
-  public var status: Int
-  public var reason: String
-  public init(_ status: Int, _ reason: String) {
-    self.status = status
-    self.reason = reason
-  }
-}
-
-/// Reads HTTP/1.1 requests (RFC 9112) from bytes as they come; strict where leniency has been
-/// abused: no bare line feeds in the head, no folded headers, no space before a colon, one
-/// length only.
+/// Reads HTTP/1.1 requests (RFC 9112) from bytes as they come.
+///
+/// Strict where leniency has been abused: lines end in CR LF, no folded headers, no space before
+/// a colon, one Host, one length, and never a length beside chunks. What a body brings is moved
+/// out of the buffer as it comes, so that a body costs its own size and no more.
 public struct RequestParser: ~Copyable {
   public enum Limits {
     public static let headBytes = 16 << 10
     public static let headersMax = 100
+    /// The line of a chunk's size, with what follows a `;`.
+    public static let chunkLineBytes = 256
+    /// What chunk lines may take beyond 16 bytes and twice the data that they announce.
+    public static let chunkExcessBytes = 16 << 10
+    public static let trailerBytes = 4 << 10
+  }
+
+  private enum Phase {
+    case head
+    case body(left: Int)
+    case chunkSize
+    case chunk(left: Int)
+    case chunkEnd
+    case trailer(taken: Int)
   }
 
   private var bytes: [UInt8] = []
+  /// Up to here `bytes` is used up; up to `scanned` it holds no end of a head or line.
+  private var start = 0
+  private var scanned = 0
+  private var phase = Phase.head
+  private var request: Request?
+  private var body: [UInt8] = []
+  private var chunkExcess = 0
+  private var awaitsContinue = false
   private let bodyBytesMax: Int
-  private var head: Request?
-  private var headEnd = 0
-  private var length = 0
-  private var isChunked = false
-  private var chunkAt = 0
-  private var chunkedBody: [UInt8] = []
-  /// The client waits for `100 Continue` before it sends the body.
-  public private(set) var wantsContinue = false
 
   public init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
 
-  public var isInsideRequest: Bool { !bytes.isEmpty }
+  /// Whether a request has begun and is not whole.
+  public var isInsideRequest: Bool { request != nil || start < bytes.count }
 
   /// Takes bytes of the connection; what lies behind a whole request waits for its turn.
   public mutating func receive(_ more: RawSpan) { bytes.append(contentsOf: more) }
 
   /// The next whole request, nil when more bytes are needed.
   public mutating func next() throws(Refusal) -> Request? {
-    if head == nil {
-      guard try readHead() else { return nil }
+    while true {
+      switch phase {
+      case .head:
+        guard try readHead() else { return wait() }
+      case .body(let left):
+        let taken = move(left)
+        phase = .body(left: left - taken)
+        if taken == left { return finish() }
+        return wait()
+      case .chunkSize:
+        guard try readChunkSize() else { return wait() }
+      case .chunk(let left):
+        let taken = move(left)
+        phase = taken == left ? .chunkEnd : .chunk(left: left - taken)
+        if taken < left { return wait() }
+      case .chunkEnd:
+        guard bytes.count - start >= 2 else { return wait() }
+        guard bytes[start] == 13, bytes[start + 1] == 10 else {
+          throw Refusal(400, "a chunk does not end where it says")
+        }
+        skip(to: start + 2)
+        phase = .chunkSize
+      case .trailer(let taken):
+        guard let line = try line(max: Limits.trailerBytes - taken) else { return wait() }
+        if line.isEmpty { return finish() }
+        _ = try HeadReader.field(bytes[line])
+        phase = .trailer(taken: taken + line.count + 2)
+      }
     }
-    if isChunked {
-      guard try readChunks() else { return nil }
-      return finish(body: chunkedBody, end: chunkAt)
-    }
-    guard bytes.count - headEnd >= length else { return nil }
-    return finish(body: Array(bytes[headEnd..<headEnd + length]), end: headEnd + length)
   }
 
-  private mutating func finish(body: [UInt8], end: Int) -> Request? {
-    guard var request = head else { return nil }
-    request.body = body
-    bytes.removeFirst(end)
-    head = nil
-    wantsContinue = false
-    chunkedBody = []
-    return request
+  /// Whether `100 Continue` is to be sent now: true once, for a client that waits for it.
+  public mutating func takeContinue() -> Bool {
+    defer { awaitsContinue = false }
+    return awaitsContinue && request != nil && body.isEmpty
   }
+
+  // MARK: Bytes
+
+  private mutating func skip(to end: Int) {
+    start = end
+    scanned = end
+  }
+
+  /// Gives the used-up bytes back.
+  private mutating func wait() -> Request? {
+    if start == bytes.count {
+      bytes.removeAll(keepingCapacity: bytes.capacity <= Limits.headBytes * 8)
+    } else if start > 0 {
+      bytes.removeFirst(start)
+    }
+    scanned -= start
+    start = 0
+    return nil
+  }
+
+  private mutating func move(_ count: Int) -> Int {
+    let taken = min(count, bytes.count - start)
+    body += bytes[start..<start + taken]
+    skip(to: start + taken)
+    return taken
+  }
+
+  private mutating func finish() -> Request? {
+    var whole = request
+    whole?.body = body
+    request = nil
+    body = []
+    awaitsContinue = false
+    phase = .head
+    return whole
+  }
+
+  /// The next line without its end, and past it; nil when it is not whole.
+  private mutating func line(max: Int) throws(Refusal) -> Range<Int>? {
+    while scanned + 1 < bytes.count {
+      if bytes[scanned] == 10 { throw Refusal(400, "a line ends without CR") }
+      if bytes[scanned] == 13 {
+        guard bytes[scanned + 1] == 10 else { throw Refusal(400, "a CR without LF") }
+        let line = start..<scanned
+        guard line.count <= max else { break }
+        skip(to: scanned + 2)
+        return line
+      }
+      scanned += 1
+    }
+    guard scanned - start <= max else { throw Refusal(400, "a line is too long") }
+    return nil
+  }
+
+  // MARK: Head
 
   private mutating func readHead() throws(Refusal) -> Bool {
     // RFC 9112 §2.2: an empty line before a request is skipped.
-    while bytes.starts(with: [13, 10]) { bytes.removeFirst(2) }
+    while bytes.count - start >= 2, bytes[start] == 13, bytes[start + 1] == 10 {
+      skip(to: start + 2)
+    }
     guard let end = endOfHead() else {
-      if bytes.count > Limits.headBytes { throw Refusal(431, "the request's head is too large") }
+      guard bytes.count - start <= Limits.headBytes else {
+        throw Refusal(431, "the request's head is too large")
+      }
       return false
     }
-    guard end <= Limits.headBytes else { throw Refusal(431, "the request's head is too large") }
-    let lines = try Self.lines(bytes[..<(end - 4)])
-    var request = try Self.requestLine(lines[0])
-    guard lines.count - 1 <= Limits.headersMax else { throw Refusal(431, "too many headers") }
-    for line in lines.dropFirst() { request.headers.append(try Self.header(line)) }
-    headEnd = end
-    try readFraming(&request)
-    head = request
+    guard end - start <= Limits.headBytes else {
+      throw Refusal(431, "the request's head is too large")
+    }
+    let head = try HeadReader.read(bytes[start..<end - 2], bodyBytesMax: bodyBytesMax)
+    skip(to: end)
+    request = head.request
+    awaitsContinue = head.awaitsContinue
+    chunkExcess = 0
+    phase = head.isChunked ? .chunkSize : .body(left: head.length)
     return true
   }
 
-  private func endOfHead() -> Int? {
-    var at = 3
+  private mutating func endOfHead() -> Int? {
+    var at = max(start + 3, scanned)
     while at < bytes.count {
       if bytes[at] == 10, bytes[at - 1] == 13, bytes[at - 2] == 10, bytes[at - 3] == 13 {
         return at + 1
       }
       at += 1
     }
+    scanned = max(start, bytes.count)
     return nil
   }
 
-  private static func lines(_ head: ArraySlice<UInt8>) throws(Refusal) -> [String] {
-    var lines: [String] = []
-    var line: [UInt8] = []
-    var at = head.startIndex
-    while at < head.endIndex {
-      let byte = head[at]
-      if byte == 13, at + 1 < head.endIndex, head[at + 1] == 10 {
-        lines.append(String(decoding: line, as: UTF8.self))
-        line.removeAll(keepingCapacity: true)
-        at += 2
-        continue
-      }
-      guard byte != 13, byte != 10, byte != 0 else {
-        throw Refusal(400, "a control character in the request's head")
-      }
-      line.append(byte)
-      at += 1
+  // MARK: Chunks (RFC 9112 §7.1)
+
+  private mutating func readChunkSize() throws(Refusal) -> Bool {
+    guard let line = try line(max: Limits.chunkLineBytes) else { return false }
+    var size = 0
+    var digits = 0
+    for byte in bytes[line] {
+      guard let digit = Self.hexDigit(byte) else { break }
+      digits += 1
+      guard digits <= 8 else { throw Refusal(400, "a chunk's size is malformed") }
+      size = size << 4 | digit
     }
-    lines.append(String(decoding: line, as: UTF8.self))
-    return lines
+    guard digits > 0, digits == line.count || bytes[line.lowerBound + digits] == 0x3b,
+      bytes[line].allSatisfy({ $0 >= 0x20 && $0 != 0x7f || $0 == 9 })
+    else { throw Refusal(400, "a chunk's size is malformed") }
+    guard size <= bodyBytesMax - body.count else { throw Refusal(413, "the body is too large") }
+    chunkExcess = max(0, chunkExcess + line.count + 2 - 16 - 2 * size)
+    guard chunkExcess <= Limits.chunkExcessBytes else {
+      throw Refusal(400, "the chunks bring too little data")
+    }
+    phase = size == 0 ? .trailer(taken: 0) : .chunk(left: size)
+    return true
   }
 
-  private static func requestLine(_ line: String) throws(Refusal) -> Request {
-    let parts = line.split(separator: " ", omittingEmptySubsequences: false)
-    guard parts.count == 3, !parts[0].isEmpty, !parts[1].isEmpty,
-      parts[0].utf8.allSatisfy(isToken)
-    else { throw Refusal(400, "the request line is malformed") }
-    guard parts[2] == "HTTP/1.1" || parts[2] == "HTTP/1.0" else {
-      throw Refusal(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    }
-    var target = parts[1]
-    if target.hasPrefix("http://") || target.hasPrefix("https://") {
-      let rest = target.dropFirst(target.hasPrefix("https") ? 8 : 7)
-      target = rest.firstIndex(of: "/").map { rest[$0...] } ?? "/"
-    }
-    guard target.hasPrefix("/") || target == "*" else {
-      throw Refusal(400, "the request's target is malformed")
-    }
-    let halves = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    return Request(
-      method: String(parts[0]), path: String(halves[0]),
-      query: halves.count > 1 ? String(halves[1]) : "", headers: [], body: [],
-      keepsAlive: parts[2] == "HTTP/1.1")
-  }
-
-  private static func isToken(_ byte: UInt8) -> Bool {
+  private static func hexDigit(_ byte: UInt8) -> Int? {
     switch byte {
-    case 0x30...0x39, 0x41...0x5a, 0x61...0x7a: true
-    default: [UInt8]("!#$%&'*+-.^_`|~").contains(byte)
+    case 0x30...0x39: Int(byte) - 0x30
+    case 0x41...0x46: Int(byte) - 0x41 + 10
+    case 0x61...0x66: Int(byte) - 0x61 + 10
+    default: nil
     }
   }
-
-  private static func header(_ line: String) throws(Refusal) -> (name: String, value: String) {
-    guard let colon = line.firstIndex(of: ":"), colon > line.startIndex,
-      line[..<colon].utf8.allSatisfy(isToken)
-    else { throw Refusal(400, "a header is malformed") }
-    var value = line[line.index(after: colon)...]
-    while let first = value.first, first == " " || first == "\t" { value.removeFirst() }
-    while let last = value.last, last == " " || last == "\t" { value.removeLast() }
-    return (line[..<colon].lowercased(), String(value))
-  }
-
-  /// How long the body is (RFC 9112 §6): a chunked body and a length together are refused.
-  private mutating func readFraming(_ request: inout Request) throws(Refusal) {
-    length = 0
-    isChunked = false
-    chunkAt = headEnd
-    var lengths: [String] = []
-    for (name, value) in request.headers {
-      switch name {
-      case "content-length": lengths.append(value)
-      case "transfer-encoding":
-        guard value.lowercased() == "chunked" else { throw Refusal(501, "only chunked is known") }
-        isChunked = true
-      case "connection":
-        let words = value.lowercased().split(separator: ",").map { $0.filter { $0 != " " } }
-        if words.contains("close") { request.keepsAlive = false }
-        if words.contains("keep-alive") { request.keepsAlive = true }
-      case "expect":
-        guard value.lowercased() == "100-continue" else {
-          throw Refusal(417, "unknown expectation")
-        }
-        wantsContinue = true
-      default: break
-      }
-    }
-    if let first = lengths.first {
-      guard !isChunked, lengths.allSatisfy({ $0 == first }), first.utf8.count < 16,
-        first.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }), let count = Int(first)
-      else { throw Refusal(400, "the body's length is contradictory or malformed") }
-      guard count <= bodyBytesMax else { throw Refusal(413, "the body is too large") }
-      length = count
-    }
-  }
-
-  /// Moves whole chunks into `chunkedBody`; true at the last one (RFC 9112 §7.1).
-  private mutating func readChunks() throws(Refusal) -> Bool {
-    while let lineEnd = endOfLine(from: chunkAt) {
-      let digits = bytes[chunkAt..<lineEnd].prefix { $0 != UInt8(ascii: ";") }
-      guard !digits.isEmpty, digits.count <= 8,
-        let size = Int(String(decoding: digits, as: UTF8.self), radix: 16), size >= 0
-      else { throw Refusal(400, "a chunk's size is malformed") }
-      guard chunkedBody.count + size <= bodyBytesMax else {
-        throw Refusal(413, "the body is too large")
-      }
-      let start = lineEnd + 2
-      if size == 0 {
-        guard let end = endOfLine(from: start) else { return false }
-        guard end == start else { throw Refusal(400, "trailers are not taken") }
-        chunkAt = end + 2
-        return true
-      }
-      guard bytes.count >= start + size + 2 else { return false }
-      guard bytes[start + size] == 13, bytes[start + size + 1] == 10 else {
-        throw Refusal(400, "a chunk does not end where it says")
-      }
-      chunkedBody += bytes[start..<start + size]
-      chunkAt = start + size + 2
-    }
-    if bytes.count - chunkAt > 1024 { throw Refusal(400, "a chunk's size line is too long") }
-    return false
-  }
-
-  private func endOfLine(from start: Int) -> Int? {
-    var at = start
-    while at + 1 < bytes.count {
-      if bytes[at] == 13, bytes[at + 1] == 10 { return at }
-      at += 1
-    }
-    return nil
-  }
-}
-
-/// The text of a status code, for the status line.
-public func reasonPhrase(_ status: Int) -> String {
-  switch status {
-  case 100: "Continue"
-  case 200: "OK"
-  case 201: "Created"
-  case 204: "No Content"
-  case 400: "Bad Request"
-  case 401: "Unauthorized"
-  case 403: "Forbidden"
-  case 404: "Not Found"
-  case 405: "Method Not Allowed"
-  case 408: "Request Timeout"
-  case 409: "Conflict"
-  case 412: "Precondition Failed"
-  case 413: "Content Too Large"
-  case 417: "Expectation Failed"
-  case 431: "Request Header Fields Too Large"
-  case 500: "Internal Server Error"
-  case 501: "Not Implemented"
-  case 503: "Service Unavailable"
-  case 505: "HTTP Version Not Supported"
-  default: "Status"
-  }
-}
-
-/// Appends a whole answer with its length.
-public func appendResponse(
-  status: Int, contentType: String, body: RawSpan, keepsAlive: Bool, to bytes: inout [UInt8]
-) {
-  var head = "HTTP/1.1 \(status) \(reasonPhrase(status))\r\n"
-  head += "Content-Type: \(contentType)\r\nContent-Length: \(body.byteCount)\r\n"
-  if !keepsAlive { head += "Connection: close\r\n" }
-  bytes += Array((head + "\r\n").utf8)
-  bytes.append(contentsOf: body)
 }

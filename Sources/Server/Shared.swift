@@ -47,6 +47,8 @@ final class Shared: @unchecked Sendable {
 struct LoopHandle: Sendable {
   let box: Mailbox<LoopInput>
   let wakeup: Wakeup
+  /// Whether the loop has said good-bye to its clients.
+  let stopped = Lock(false)
 
   init() throws(Errno) {
     wakeup = try Wakeup()

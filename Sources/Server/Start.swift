@@ -143,9 +143,12 @@ public enum Server {
       ("took", "\((Clock.monotonic() - startedAt) / 1000)us"))
   }
 
-  /// Closes connections, then lets what is on its way reach the log and the store.
+  /// Lets the io loops take leave of their clients, then what is on its way reach the log and
+  /// the store.
   private static func stop(_ shared: Shared, _ threads: Recovery.Threads) {
     for loop in shared.loops { loop.box.post(.stop) }
+    let deadline = Clock.monotonic() + 2 * IOLoop.Limits.stopNanoseconds
+    for loop in shared.loops { loop.stopped.wait(until: deadline, { $0 }, { _ in }) }
     shared.wal.post(.stop)
     threads.wal.join()
     shared.apply.post(.stop)

@@ -9,8 +9,15 @@ internal import Services
 /// written. A class, because calls and the poller both point at it.
 final class Connection {
   enum Limits {
-    /// Bytes waiting for the socket above which no more are taken from the session.
+    /// Bytes waiting for the socket above which no more are taken from the session, and no more
+    /// requests of HTTP/1.1 are read.
     static let outputBytes = 1 << 20
+    /// Bytes in the send queues of a connection's streams above which it gets no new calls.
+    static let queuedBytes = 64 << 20
+    /// Bytes of messages that have not come whole yet, of all streams of a connection.
+    static let heldBytes = 32 << 20
+    /// Reads of one connection in one wake: others wait.
+    static let readsPerWake = 8
   }
 
   enum Speaker {
@@ -18,6 +25,24 @@ final class Connection {
     case unknown([UInt8])
     case http2(Session)
     case http1
+  }
+
+  /// How far a connection is on its way to its end.
+  enum Ending {
+    case none
+    /// What waits is written, nothing more is read.
+    case writing
+    /// All is written and the client knows; what it still sends is read and thrown away, since
+    /// closing at once would destroy what it has not read yet.
+    case lingering
+  }
+
+  /// What `write` came to.
+  enum Progress {
+    case broken
+    /// The socket takes no more now.
+    case blocked
+    case done
   }
 
   /// A gRPC call's stream.
@@ -31,51 +56,98 @@ final class Connection {
 
   let token: UInt64
   let socket: Socket
+  let openedAt: UInt64
   var speaker = Speaker.unknown([])
   var parser: RequestParser
   var streams: [Int32: Stream] = [:]
+  /// Bytes that the streams' readers hold.
+  var heldBytes = 0
   var output: [UInt8] = []
   var sent = 0
-  var wantsWrite = false
+  var interest = Poller.Interest.read
   var isDirty = false
-  /// Closed once everything is written.
-  var isEnding = false
+  /// Requests of HTTP/1.1 wait until their client reads the answers before.
+  var hasPausedRequests = false
+  var ending = Ending.none
+  /// When an ending connection is closed whatever it does.
+  var endsBy = UInt64.max
+  /// The last time that bytes moved, in either direction.
   var lastActive: UInt64
+  /// When the request that is not whole yet began to come (HTTP/1.1).
+  var requestSince: UInt64?
   var pingedAt: UInt64 = 0
 
   init(token: UInt64, socket: consuming Socket, now: UInt64, bodyBytesMax: Int) {
     self.token = token
     self.socket = socket
     parser = RequestParser(bodyBytesMax: bodyBytesMax)
+    openedAt = now
     lastActive = now
   }
 
-  /// Writes what the socket takes. False: the connection is broken or done.
-  func write(_ metrics: Metrics) -> Bool {
+  var waitingBytes: Int { output.count - sent }
+
+  func removeStream(_ stream: Int32) -> Stream? {
+    guard let old = streams.removeValue(forKey: stream) else { return nil }
+    heldBytes -= old.reader.held.count
+    return old
+  }
+
+  /// Closed once everything is written.
+  func end() {
+    if case .none = ending { ending = .writing }
+  }
+
+  /// Whether the client's bytes are wanted.
+  var isReading: Bool {
+    switch ending {
+    case .writing: return false
+    case .lingering: return true
+    case .none: break
+    }
+    if case .http1 = speaker { return takesRequests }
+    return true
+  }
+
+  /// Whether the next request of HTTP/1.1 may be served.
+  var takesRequests: Bool {
+    guard case .none = ending else { return false }
+    return waitingBytes < Limits.outputBytes
+  }
+
+  /// Writes what the socket takes.
+  func write(_ metrics: Metrics, now: UInt64) -> Progress {
     while true {
-      if case .http2(let session) = speaker, output.count - sent < Limits.outputBytes {
+      if case .http2(let session) = speaker, waitingBytes < Limits.outputBytes {
+        dropSent()
         session.output(into: &output, limit: output.count + Limits.outputBytes)
       }
-      guard sent < output.count else { break }
+      guard waitingBytes > 0 else { break }
       let count: Int
       do throws(Errno) {
         let bytes = output
         count = try socket.write(bytes.rawSpan.extracting(sent..<bytes.count))
       } catch {
-        return false
+        return .broken
       }
-      if count == 0 { return true }
+      if count == 0 { return .blocked }
       metrics.sentBytes.add(count)
+      lastActive = now
       sent += count
-      if sent == output.count {
-        output.removeAll(keepingCapacity: output.capacity <= 256 << 10)
-        sent = 0
-      }
+      if waitingBytes == 0 { dropSent() }
     }
-    if isEnding { return false }
-    if case .http2(let session) = speaker, session.isFinished { return false }
-    return true
+    if case .http2(let session) = speaker, session.isFinished { end() }
+    return .done
   }
 
-  var hasOutput: Bool { sent < output.count }
+  private func dropSent() {
+    if waitingBytes == 0 {
+      output.removeAll(keepingCapacity: output.capacity <= 256 << 10)
+    } else if sent >= waitingBytes {
+      output.removeFirst(sent)
+    } else {
+      return
+    }
+    sent = 0
+  }
 }

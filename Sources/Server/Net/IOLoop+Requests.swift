@@ -11,7 +11,7 @@ extension IOLoop {
     session.now = now
     let isFine = session.receive(bytes)
     takeEvents(connection, session)
-    if !isFine { connection.isEnding = true }
+    if !isFine { connection.end() }
   }
 
   /// Events that writing brought: streams that are over, or can be written to again.
@@ -26,7 +26,7 @@ extension IOLoop {
       case .data(let stream, let slice): receive(connection, session, stream, slice)
       case .endOfStream(let stream): halfClosed(connection, session, stream)
       case .closed(let stream, _):
-        if let old = connection.streams.removeValue(forKey: stream),
+        if let old = connection.removeStream(stream),
           calls.removeValue(forKey: old.call) != nil
         {
           services.cancelled(old.call, out: &out)
@@ -47,17 +47,27 @@ extension IOLoop {
     guard head.isGRPC else {
       connection.streams[stream] = Connection.Stream(
         call: call, reader: MessageReader(bytesMax: 0), isGzip: false,
-        plain: (head.text(head.method), head.text(head.path), ""))
+        plain: head.plain())
       return
     }
-    if let refusal = head.refusal() {
-      session.finishGRPC(
-        stream, status: refusal.code.rawValue, message: refusal.encodedMessage)
+    if let wrong = head.wrong() {
+      session.refuseGRPC(
+        stream, httpStatus: wrong.http, status: wrong.status.code.rawValue,
+        message: wrong.status.encodedMessage)
       return
     }
-    guard let method = Method(path: session.eventBytes.rawSpan.extracting(head.path)) else {
+    let arena = session.eventBytes
+    guard let method = Method(path: arena.rawSpan.extracting(head.path)) else {
       let status = Head.unknown(head.text(head.path))
       session.finishGRPC(stream, status: status.code.rawValue, message: status.encodedMessage)
+      return
+    }
+    let refusal =
+      session.queuedBytes > Connection.Limits.queuedBytes
+      ? Status(.resourceExhausted, "etcdserver: too many requests") : head.refusal()
+    if let refusal {
+      session.finishGRPC(
+        stream, status: refusal.code.rawValue, message: refusal.encodedMessage)
       return
     }
     connection.streams[stream] = Connection.Stream(
@@ -72,28 +82,42 @@ extension IOLoop {
   private func receive(
     _ connection: Connection, _ session: Session, _ stream: Int32, _ slice: Slice
   ) {
-    guard var state = connection.streams[stream], state.plain == nil else { return }
+    guard let at = connection.streams.index(forKey: stream),
+      connection.streams.values[at].plain == nil
+    else { return }
+    let state = connection.streams.values[at]
+    // Taken out, so that what it holds has one owner and grows in place.
+    var reader = MessageReader(bytesMax: 0)
+    swap(&reader, &connection.streams.values[at].reader)
+    let heldBefore = reader.held.count
     let arena = session.eventBytes
     let chunk = arena.rawSpan.extracting(slice)
     var offset = 0
     loop: while true {
-      switch state.reader.next(in: chunk, from: &offset) {
+      switch reader.next(in: chunk, from: &offset) {
       case .message(let message, let isHeld):
-        let held = isHeld ? state.reader.held : arena
+        let held = isHeld ? reader.held : arena
         let body = (isHeld ? held.rawSpan : chunk).extracting(message.body)
         do throws(Status) {
           try take(body, message.isCompressed, state)
         } catch {
-          refuse(connection, session, stream, state.call, error)
-          return
+          connection.heldBytes -= heldBefore
+          return refuse(connection, session, stream, state.call, error)
         }
       case .needsMore: break loop
       case .refused(let status):
-        refuse(connection, session, stream, state.call, status)
-        return
+        connection.heldBytes -= heldBefore
+        return refuse(connection, session, stream, state.call, status)
       }
     }
-    connection.streams[stream]?.reader = state.reader
+    connection.heldBytes += reader.held.count - heldBefore
+    guard let at = connection.streams.index(forKey: stream) else { return }
+    swap(&reader, &connection.streams.values[at].reader)
+    if connection.heldBytes > Connection.Limits.heldBytes {
+      refuse(
+        connection, session, stream, state.call,
+        Status(.resourceExhausted, "etcdserver: too many requests"))
+    }
   }
 
   private func take(
@@ -109,7 +133,7 @@ extension IOLoop {
     _ connection: Connection, _ session: Session, _ stream: Int32, _ call: CallID,
     _ status: Status
   ) {
-    connection.streams[stream] = nil
+    _ = connection.removeStream(stream)
     calls[call] = nil
     services.cancelled(call, out: &out)
     session.finishGRPC(stream, status: status.code.rawValue, message: status.encodedMessage)
@@ -127,7 +151,7 @@ extension IOLoop {
       services.halfClosed(state.call, out: &out)
       return
     }
-    connection.streams[stream] = nil
+    _ = connection.removeStream(stream)
     let answer = Endpoints.answer(plain.method, plain.path, plain.query, shared)
     session.respond(
       stream, status: answer.status, contentType: answer.contentType, body: answer.body.rawSpan)
@@ -138,99 +162,40 @@ extension IOLoop {
 
   func receiveHTTP1(_ connection: Connection, _ bytes: RawSpan) {
     connection.parser.receive(bytes)
-    while !connection.isEnding {
+    serveHTTP1(connection)
+  }
+
+  /// Answers the requests that have come whole, until too much waits to be written.
+  func serveHTTP1(_ connection: Connection) {
+    var isDry = false
+    while connection.takesRequests, !isDry {
       do throws(Refusal) {
-        guard let request = try connection.parser.next() else { break }
+        guard let request = try connection.parser.next() else {
+          isDry = true
+          continue
+        }
         let answer = Endpoints.answer(request.method, request.path, request.query, shared)
-        appendResponse(
-          status: answer.status, contentType: answer.contentType, body: answer.body.rawSpan,
-          keepsAlive: request.keepsAlive, to: &connection.output)
-        if !request.keepsAlive { connection.isEnding = true }
+        let head = ResponseHead(
+          status: answer.status, contentType: answer.contentType, keepsAlive: request.keepsAlive,
+          isOld: request.isOld)
+        head.append(
+          body: answer.body.rawSpan, isHead: request.method == "HEAD", to: &connection.output)
+        if !request.keepsAlive { connection.end() }
       } catch {
-        let body = Array((error.reason + "\n").utf8)
-        appendResponse(
-          status: error.status, contentType: "text/plain; charset=utf-8", body: body.rawSpan,
-          keepsAlive: false, to: &connection.output)
-        connection.isEnding = true
+        let head = ResponseHead(
+          status: error.status, contentType: "text/plain; charset=utf-8", keepsAlive: false,
+          isOld: false)
+        let body = Array("\(error.status) \(reasonPhrase(error.status)): \(error.reason)\n".utf8)
+        head.append(body: body.rawSpan, isHead: false, to: &connection.output)
+        connection.end()
       }
     }
-    if connection.parser.wantsContinue {
-      connection.output += Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
+    connection.hasPausedRequests = !isDry && !connection.takesRequests
+    if connection.parser.takeContinue() {
+      connection.output += [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
     }
+    let isInside = connection.parser.isInsideRequest
+    connection.requestSince = isInside ? connection.requestSince ?? now : nil
     mark(connection)
-  }
-}
-
-/// The header fields of a request that matter here.
-struct Head {
-  private let arena: [UInt8]
-  var method = Slice.empty
-  var path = Slice.empty
-  var token = Slice.empty
-  var timeout: UInt64?
-  var needsLeader = false
-  var isGRPC = false
-  private var encoding = Slice.empty
-
-  init(_ session: Session, _ range: Range<Int>) {
-    let arena = session.eventBytes
-    self.arena = arena
-    for field in session.fields[range] {
-      let name = arena.rawSpan.extracting(field.name)
-      switch name.byteCount {
-      case 5 where Self.matches(name, ":path"): path = field.value
-      case 7 where Self.matches(name, ":method"): method = field.value
-      case 12 where Self.matches(name, "content-type"):
-        isGRPC = Self.begins(arena.rawSpan.extracting(field.value), "application/grpc")
-      case 12 where Self.matches(name, "grpc-timeout"):
-        timeout = timeoutNanoseconds(arena.rawSpan.extracting(field.value))
-      case 9 where Self.matches(name, "hasleader"):
-        needsLeader = Self.matches(arena.rawSpan.extracting(field.value), "true")
-      case 5 where Self.matches(name, "token"): token = field.value
-      case 13 where Self.matches(name, "authorization") && token.isEmpty: token = field.value
-      case 13 where Self.matches(name, "grpc-encoding"): encoding = field.value
-      default: break
-      }
-    }
-  }
-
-  func text(_ slice: Slice) -> String { String(decoding: arena[slice.range], as: UTF8.self) }
-  func bytes(_ slice: Slice) -> [UInt8] { slice.isEmpty ? [] : Array(arena[slice.range]) }
-
-  private static func matches(_ bytes: RawSpan, _ text: StaticString) -> Bool {
-    bytes.byteCount == text.utf8CodeUnitCount && begins(bytes, text)
-  }
-
-  private static func begins(_ bytes: RawSpan, _ text: StaticString) -> Bool {
-    guard bytes.byteCount >= text.utf8CodeUnitCount else { return false }
-    for i in 0..<text.utf8CodeUnitCount where unsafe bytes[i] != text.utf8Start[i] { return false }
-    return true
-  }
-
-  static let compressed = Status(
-    .internalError, "grpc: compressed flag set with identity or empty encoding")
-
-  var isGzip: Bool { text(encoding) == "gzip" }
-
-  /// Why the call cannot be taken at all.
-  func refusal() -> Status? {
-    guard !encoding.isEmpty, text(encoding) != "identity", !isGzip else { return nil }
-    return Status(
-      .unimplemented,
-      "grpc: Decompressor is not installed for grpc-encoding \"\(text(encoding))\"")
-  }
-
-  /// grpc-go's words for a path that is not served.
-  static func unknown(_ path: String) -> Status {
-    let parts = path.dropFirst().split(
-      separator: "/", maxSplits: 1, omittingEmptySubsequences: false)
-    guard path.hasPrefix("/"), parts.count == 2 else {
-      return Status(.unimplemented, "malformed method name: \"\(path)\"")
-    }
-    let prefix = "/\(parts[0])/"
-    let isKnown = Method.allCases.contains { String(describing: $0.path).hasPrefix(prefix) }
-    return isKnown
-      ? Status(.unimplemented, "unknown method \(parts[1]) for service \(parts[0])")
-      : Status(.unimplemented, "unknown service \(parts[0])")
   }
 }

@@ -23,8 +23,17 @@ final class IOLoop {
   enum Limits {
     static let connectionsMax = 32 << 10
     static let tickNanoseconds: UInt64 = 100_000_000
+    /// Between two looks at all connections.
+    static let sweepNanoseconds: UInt64 = 1_000_000_000
     /// A connection must have said what it speaks by then.
     static let greetingNanoseconds: UInt64 = 10_000_000_000
+    /// A request of HTTP/1.1 must be whole, and an answer be read on, by then.
+    static let stallNanoseconds: UInt64 = 60_000_000_000
+    /// An ending connection: to take what waits for it, and to close its side.
+    static let endingNanoseconds: UInt64 = 5_000_000_000
+    static let lingerNanoseconds: UInt64 = 1_000_000_000
+    /// What a stopping server gives its clients to hear of it and its calls to end.
+    static let stopNanoseconds: UInt64 = 500_000_000
     static let readBytes = 64 << 10
   }
 
@@ -42,17 +51,22 @@ final class IOLoop {
   var calls: [CallID: (connection: Connection, stream: Int32)] = [:]
   var dirty: [Connection] = []
   var out = Outbox()
-  private var nextConnection: UInt64 = 1
+  var nextConnection: UInt64 = 1
   var nextCall: UInt64 = 1
-  private var nextLoop = 0
+  var nextLoop = 0
   private var inbox: [LoopInput] = []
   private var events: [Poller.Event] = []
-  private var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
+  var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
   var scratch: [UInt8] = []
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
-  private var isStopping = false
-  private var isListening = false
+  var isListening = false
+  private var nextSweep: UInt64 = 0
+  /// No connection is accepted: descriptors have run out, or the server stops.
+  var isAccepting = true
+  private var stopsAt: UInt64?
+  var isStopping: Bool { stopsAt != nil }
+  private var isOver: Bool { stopsAt.map { now >= $0 || calls.isEmpty } ?? false }
 
   init(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
@@ -69,21 +83,40 @@ final class IOLoop {
   }
 
   func run() {
-    while !isStopping {
+    while !isOver {
       wait()
       takeMail()
       for event in events { handle(event) }
       now = Clock.monotonic()
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
-        tick()
+        services.tick(out: &out)
+      }
+      if now >= nextSweep {
+        nextSweep = now + Limits.sweepNanoseconds
+        sweep()
       }
       serve()
       writeAll()
     }
-    for connection in connections.values {
-      _ = connection.write(shared.metrics)
+    for connection in connections.values { takeLeave(connection) }
+    shared.loops[number].stopped.withLock { $0 = true }
+    shared.loops[number].stopped.signal()
+  }
+
+  /// Ends what is still open. Without a status of their own, streams that a GOAWAY and the end
+  /// of the connection cut off fail with UNKNOWN in grpc-go, which its users do not retry.
+  private func takeLeave(_ connection: Connection) {
+    if case .http2(let session) = connection.speaker {
+      let status = Status(.unavailable, "etcdserver: server stopped")
+      for (stream, state) in connection.streams where state.plain == nil {
+        session.finishGRPC(
+          stream, status: status.code.rawValue, message: status.encodedMessage)
+      }
+      session.goAway()
     }
+    _ = connection.write(shared.metrics, now: now)
+    connection.socket.shutDownWriting()
   }
 
   private func wait() {
@@ -114,7 +147,7 @@ final class IOLoop {
   private func refreshStatus() {
     let (status, isReady) = shared.board.withLock { ($0.status, $0.isReady) }
     services.status = status
-    if isReady, !isListening { listen() }
+    if isReady, !isListening, !isStopping { listen() }
     services.status.now = now
     services.status.unixSeconds = Int64(Clock.wall() / 1_000_000_000)
   }
@@ -135,121 +168,15 @@ final class IOLoop {
     }
   }
 
+  /// Tells every client to open no more calls; those that are open may still end.
   private func stop() {
-    isStopping = true
+    guard stopsAt == nil else { return }
+    stopsAt = now + Limits.stopNanoseconds
+    setAccepting(false)
     for connection in connections.values {
-      if case .http2(let session) = connection.speaker { session.goAway() }
+      if case .http2(let session) = connection.speaker { session.beginShutdown() }
+      mark(connection)
     }
-  }
-
-  // MARK: Connections
-
-  private func handle(_ event: Poller.Event) {
-    if event.token == Self.wakeToken { return }
-    if event.token >= Self.listenerTokens {
-      accept(listeners[Int(event.token - Self.listenerTokens)])
-      return
-    }
-    guard let connection = connections[event.token] else { return }
-    if !event.ready.isDisjoint(with: [.read, .hangUp, .error]) { read(connection) }
-    if event.ready.contains(.write) { mark(connection) }
-  }
-
-  private func accept(_ listener: Int32) {
-    while true {
-      let accepted: Socket?
-      do throws(Errno) {
-        accepted = try Socket.accept(on: listener)
-      } catch {
-        shared.log.warn("a connection could not be accepted", ("error", "\(error)"))
-        return
-      }
-      guard let accepted else { return }
-      let target = nextLoop % shared.loops.count
-      nextLoop += 1
-      if target == number {
-        add(accepted)
-      } else {
-        shared.loops[target].box.post(.accepted(accepted.release()))
-      }
-    }
-  }
-
-  private func add(_ socket: consuming Socket) {
-    guard connections.count < Limits.connectionsMax else {
-      shared.log.warn("too many connections; one was closed")
-      return
-    }
-    let token = nextConnection
-    nextConnection += 1
-    let fd = socket.fd
-    let connection = Connection(
-      token: token, socket: socket, now: now, bodyBytesMax: settings.requestBytesMax)
-    guard (try? poller.add(fd, .read, token: token)) != nil else { return }
-    connections[token] = connection
-  }
-
-  func close(_ connection: Connection) {
-    guard connections.removeValue(forKey: connection.token) != nil else { return }
-    try? poller.remove(connection.socket.fd)
-    for stream in connection.streams.values {
-      calls[stream.call] = nil
-      services.cancelled(stream.call, out: &out)
-    }
-    connection.streams = [:]
-  }
-
-  func mark(_ connection: Connection) {
-    guard !connection.isDirty else { return }
-    connection.isDirty = true
-    dirty.append(connection)
-  }
-
-  private func read(_ connection: Connection) {
-    while connections[connection.token] != nil, !connection.isEnding {
-      let count: Int?
-      do throws(Errno) {
-        count = try connection.socket.read(into: &buffer)
-      } catch {
-        return close(connection)
-      }
-      guard let count else { return }
-      if count == 0 { return close(connection) }
-      shared.metrics.receivedBytes.add(count)
-      connection.lastActive = now
-      connection.pingedAt = 0
-      let bytes = buffer
-      receive(connection, bytes.rawSpan.extracting(0..<count))
-      if count < Limits.readBytes { return }
-    }
-  }
-
-  private func receive(_ connection: Connection, _ bytes: RawSpan) {
-    mark(connection)
-    switch connection.speaker {
-    case .unknown(var start):
-      start.append(contentsOf: bytes)
-      greet(connection, start)
-    case .http2(let session): receive(connection, session, bytes)
-    case .http1: receiveHTTP1(connection, bytes)
-    }
-  }
-
-  /// The first bytes tell HTTP/2 from HTTP/1.1 (RFC 9113 §3.4).
-  private func greet(_ connection: Connection, _ start: [UInt8]) {
-    let preface = Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
-    let shared = min(start.count, preface.count)
-    guard start[..<shared] == preface[..<shared] else {
-      connection.speaker = .http1
-      return receiveHTTP1(connection, start.rawSpan)
-    }
-    guard shared == preface.count else {
-      connection.speaker = .unknown(start)
-      return
-    }
-    let session = Session(settings: settings.session)
-    connection.speaker = .http2(session)
-    receive(connection, session, start.rawSpan)
   }
 
   // MARK: The services' turn
@@ -269,31 +196,6 @@ final class IOLoop {
       deliver()
     }
     if services.wantsStore { shared.loops[number].wakeup.signal() }
-  }
-
-  private func tick() {
-    services.tick(out: &out)
-    for connection in Array(connections.values) { keepAlive(connection) }
-  }
-
-  private func keepAlive(_ connection: Connection) {
-    switch connection.speaker {
-    case .unknown:
-      if now &- connection.lastActive > Limits.greetingNanoseconds { close(connection) }
-    case .http1: break
-    case .http2(let session):
-      if connection.pingedAt > 0 {
-        if settings.keepaliveTimeout > 0, now &- connection.pingedAt > settings.keepaliveTimeout {
-          close(connection)
-        }
-      } else if settings.keepaliveInterval > 0,
-        now &- connection.lastActive > settings.keepaliveInterval
-      {
-        connection.pingedAt = now
-        session.ping()
-        mark(connection)
-      }
-    }
   }
 
   private func deliver() {
@@ -329,28 +231,10 @@ final class IOLoop {
     guard let (connection, stream) = calls.removeValue(forKey: call),
       case .http2(let session) = connection.speaker
     else { return }
-    connection.streams[stream] = nil
+    _ = connection.removeStream(stream)
     let code = failure.map { Int32($0.code.rawValue) } ?? 0
     let message = failure.map { Status(.unknown, $0.text).encodedMessage } ?? []
     session.finishGRPC(stream, status: code, message: message)
     mark(connection)
-  }
-
-  private func writeAll() {
-    for connection in dirty {
-      connection.isDirty = false
-      guard connections[connection.token] != nil else { continue }
-      guard connection.write(shared.metrics) else {
-        close(connection)
-        continue
-      }
-      if case .http2(let session) = connection.speaker { takeLateEvents(connection, session) }
-      if connection.hasOutput != connection.wantsWrite {
-        connection.wantsWrite = connection.hasOutput
-        let interest: Poller.Interest = connection.wantsWrite ? [.read, .write] : .read
-        try? poller.change(connection.socket.fd, interest, token: connection.token)
-      }
-    }
-    dirty.removeAll(keepingCapacity: true)
   }
 }

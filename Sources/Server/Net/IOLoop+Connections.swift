@@ -1,0 +1,231 @@
+internal import Basics
+internal import HTTP2
+internal import Platform
+internal import Services
+
+extension IOLoop {
+  func handle(_ event: Poller.Event) {
+    if event.token == Self.wakeToken { return }
+    if event.token >= Self.listenerTokens {
+      accept(listeners[Int(event.token - Self.listenerTokens)])
+      return
+    }
+    guard let connection = connections[event.token] else { return }
+    if !event.ready.isDisjoint(with: [.hangUp, .error]), !connection.isReading {
+      return close(connection)
+    }
+    if !event.ready.isDisjoint(with: [.read, .hangUp, .error]) { read(connection) }
+    if event.ready.contains(.write) { mark(connection) }
+  }
+
+  // MARK: Coming
+
+  private func accept(_ listener: Int32) {
+    while true {
+      let accepted: Socket?
+      do throws(Errno) {
+        accepted = try Socket.accept(on: listener)
+      } catch {
+        // Descriptors or memory are short: the listener would stay ready and spin the loop.
+        shared.log.warn("a connection could not be accepted", ("error", "\(error)"))
+        return setAccepting(false)
+      }
+      guard let accepted else { return }
+      let target = nextLoop % shared.loops.count
+      nextLoop += 1
+      if target == number {
+        add(accepted)
+      } else {
+        shared.loops[target].box.post(.accepted(accepted.release()))
+      }
+    }
+  }
+
+  func setAccepting(_ isAccepting: Bool) {
+    self.isAccepting = isAccepting
+    for (place, listener) in listeners.enumerated() {
+      try? poller.change(
+        listener, isAccepting ? .read : [], token: Self.listenerTokens + UInt64(place))
+    }
+  }
+
+  func add(_ socket: consuming Socket) {
+    guard connections.count < Limits.connectionsMax else {
+      shared.log.warn("too many connections; one was closed")
+      return
+    }
+    let token = nextConnection
+    nextConnection += 1
+    let fd = socket.fd
+    let connection = Connection(
+      token: token, socket: socket, now: now, bodyBytesMax: settings.requestBytesMax)
+    guard (try? poller.add(fd, .read, token: token)) != nil else { return }
+    connections[token] = connection
+  }
+
+  // MARK: Bytes in
+
+  private func read(_ connection: Connection) {
+    for _ in 0..<Connection.Limits.readsPerWake {
+      guard connections[connection.token] != nil, connection.isReading else { return }
+      let count: Int?
+      do throws(Errno) {
+        count = try connection.socket.read(into: &buffer)
+      } catch {
+        return close(connection)
+      }
+      guard let count else { return }
+      if count == 0 { return ended(connection) }
+      if case .lingering = connection.ending { continue }
+      shared.metrics.receivedBytes.add(count)
+      connection.lastActive = now
+      connection.pingedAt = 0
+      let bytes = buffer
+      receive(connection, bytes.rawSpan.extracting(0..<count))
+      if count < Limits.readBytes { return }
+    }
+  }
+
+  /// The client sends no more. One of HTTP/1.1 may still wait for its answers.
+  private func ended(_ connection: Connection) {
+    guard case .http1 = connection.speaker, case .none = connection.ending,
+      connection.waitingBytes > 0
+    else { return close(connection) }
+    connection.end()
+    mark(connection)
+  }
+
+  /// The door of a connection's bytes in clear: what decrypts them would stand before it, and
+  /// what encrypts `Connection.output` behind.
+  private func receive(_ connection: Connection, _ bytes: RawSpan) {
+    mark(connection)
+    switch connection.speaker {
+    case .unknown(var start):
+      start.append(contentsOf: bytes)
+      greet(connection, start)
+    case .http2(let session): receive(connection, session, bytes)
+    case .http1: receiveHTTP1(connection, bytes)
+    }
+  }
+
+  /// The first bytes tell HTTP/2 from HTTP/1.1 (RFC 9113 §3.4).
+  private func greet(_ connection: Connection, _ start: [UInt8]) {
+    let preface = [UInt8]("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    let shared = min(start.count, preface.count)
+    guard start[..<shared] == preface[..<shared] else {
+      connection.speaker = .http1
+      return receiveHTTP1(connection, start.rawSpan)
+    }
+    guard shared == preface.count else {
+      connection.speaker = .unknown(start)
+      return
+    }
+    let session = Session(settings: settings.session)
+    connection.speaker = .http2(session)
+    receive(connection, session, start.rawSpan)
+  }
+
+  // MARK: Bytes out
+
+  func mark(_ connection: Connection) {
+    guard !connection.isDirty else { return }
+    connection.isDirty = true
+    dirty.append(connection)
+  }
+
+  /// Writes once to each connection that something happened on.
+  func writeAll() {
+    var at = 0
+    while at < dirty.count {
+      let connection = dirty[at]
+      at += 1
+      connection.isDirty = false
+      guard connections[connection.token] != nil else { continue }
+      let progress = connection.write(shared.metrics, now: now)
+      if case .broken = progress {
+        close(connection)
+        continue
+      }
+      if case .http2(let session) = connection.speaker { takeLateEvents(connection, session) }
+      if case .done = progress, !settle(connection) { continue }
+      watch(connection)
+    }
+    dirty.removeAll(keepingCapacity: true)
+  }
+
+  /// Goes on with an end that all is written for. False: the connection is closed.
+  private func settle(_ connection: Connection) -> Bool {
+    switch connection.ending {
+    case .none: return true
+    case .writing:
+      connection.socket.shutDownWriting()
+      connection.ending = .lingering
+      connection.endsBy = now + Limits.lingerNanoseconds
+      return true
+    case .lingering: return true
+    }
+  }
+
+  private func watch(_ connection: Connection) {
+    if connection.hasPausedRequests, connection.takesRequests { serveHTTP1(connection) }
+    if case .writing = connection.ending, connection.endsBy == .max {
+      connection.endsBy = now + Limits.endingNanoseconds
+    }
+    var interest: Poller.Interest = connection.isReading ? .read : []
+    if connection.waitingBytes > 0 { interest.insert(.write) }
+    guard interest != connection.interest else { return }
+    connection.interest = interest
+    try? poller.change(connection.socket.fd, interest, token: connection.token)
+  }
+
+  // MARK: Going
+
+  func close(_ connection: Connection) {
+    guard connections.removeValue(forKey: connection.token) != nil else { return }
+    try? poller.remove(connection.socket.fd)
+    for stream in connection.streams.values where calls.removeValue(forKey: stream.call) != nil {
+      services.cancelled(stream.call, out: &out)
+    }
+    connection.streams = [:]
+  }
+
+  /// Looks at all connections: which are overdue, and which must show that they live.
+  func sweep() {
+    if isListening, !isAccepting, !isStopping { setAccepting(true) }
+    for connection in Array(connections.values) {
+      if now > connection.endsBy || isOverdue(connection) {
+        close(connection)
+      } else if case .http2(let session) = connection.speaker {
+        keepAlive(connection, session)
+      }
+    }
+  }
+
+  private func isOverdue(_ connection: Connection) -> Bool {
+    switch connection.speaker {
+    case .unknown: now &- connection.openedAt > Limits.greetingNanoseconds
+    case .http1:
+      if let since = connection.requestSince {
+        now &- since > Limits.stallNanoseconds
+      } else {
+        connection.waitingBytes > 0 && now &- connection.lastActive > Limits.stallNanoseconds
+      }
+    case .http2: false
+    }
+  }
+
+  /// etcd: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`.
+  private func keepAlive(_ connection: Connection, _ session: Session) {
+    if connection.pingedAt > 0 {
+      if settings.keepaliveTimeout > 0, now &- connection.pingedAt > settings.keepaliveTimeout {
+        close(connection)
+      }
+    } else if settings.keepaliveInterval > 0,
+      now &- connection.lastActive > settings.keepaliveInterval
+    {
+      connection.pingedAt = now
+      session.ping()
+      mark(connection)
+    }
+  }
+}
