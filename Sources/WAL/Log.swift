@@ -6,6 +6,8 @@ public enum WALError: Error, Equatable, Sendable {
   case disk(DiskError)
   /// File, byte offset, and what is wrong there.
   case corrupt(file: String, offset: Int, why: String)
+  /// A record's data does not have the checksum that is recorded for it.
+  case checksum(file: String, offset: Int, recorded: UInt32, computed: UInt32)
   /// No record of the snapshot that the log was to be opened at.
   case snapshotNotFound(index: UInt64)
   /// Files are missing or do not follow each other.
@@ -17,6 +19,9 @@ public enum WALError: Error, Equatable, Sendable {
     switch self {
     case .disk(let error): error.text
     case .corrupt(let file, let offset, let why): "\(file): at offset \(offset): \(why)"
+    case .checksum(let file, let offset, let recorded, let computed):
+      "\(file): at offset \(offset): the record's checksum is \(String(recorded, radix: 16)), "
+        + "its data's \(String(computed, radix: 16))"
     case .snapshotNotFound(let index): "the log has no record of the snapshot at index \(index)"
     case .incomplete(let why): why
     case .failed: "an earlier write to the log failed"
@@ -37,7 +42,7 @@ public struct SnapshotMarker: Hashable, Sendable {
 
 /// The write-ahead log in etcd's format: segments of records whose checksums form one chain.
 ///
-/// One thread's. `append` gathers a batch into one write; nothing is durable before `sync`. After
+/// One thread's. `append` gathers, `sync` makes one write of it; nothing is durable before. After
 /// a failed write or sync everything is refused: what the disk then holds is unknown.
 /// etcd: server/wal.
 public struct Log<D: Disk>: ~Copyable {
@@ -46,6 +51,8 @@ public struct Log<D: Disk>: ~Copyable {
     public static var segmentBytes: Int { 64 << 20 }
     /// Zeros are written this far ahead: a write into them changes no metadata of the file.
     public static var zeroBytes: Int { 1 << 20 }
+    /// What is appended is written when it has grown to this size, whether or not a sync follows.
+    public static var bufferBytes: Int { 1 << 20 }
   }
 
   let disk: D
@@ -59,6 +66,10 @@ public struct Log<D: Disk>: ~Copyable {
   var lastIndex: LogIndex
   var state: HardState
   var segments: [Segment]
+  /// A segment that has grown beyond this is the last to get a batch. Tests use small ones.
+  public var segmentBytes = Limits.segmentBytes
+  /// How far ahead of the records zeros are written.
+  public var zeroBytes = Limits.zeroBytes
   private var buffer: [UInt8] = []
   private var hasFailed = false
   /// Bytes written since the log was opened.
@@ -94,29 +105,31 @@ public struct Log<D: Disk>: ~Copyable {
   public static func create(
     _ disk: D, directory: String, metadata: [UInt8]
   ) throws(WALError) -> Log {
+    let segment = Segment(name: Self.name(0, 0), sequence: 0, firstIndex: 0)
+    var bytes: [UInt8] = []
+    var checksum: UInt32 = 0
+    Frame.append(.checksum, checksum: &checksum, to: &bytes) { _ in }
+    Frame.append(.metadata, checksum: &checksum, to: &bytes) { $0 += metadata }
+    Frame.append(.snapshot, checksum: &checksum, to: &bytes) { $0 += [0x08, 0, 0x10, 0] }
+    var file: Int32 = -1
     do throws(DiskError) {
       let temporary = directory + ".tmp"
-      for name in (try? disk.list(temporary)) ?? [] { try disk.remove(temporary + "/" + name) }
-      try? disk.makeDirectory(temporary)
-      let segment = Segment(name: Self.name(0, 0), sequence: 0, firstIndex: 0)
-      let file = try disk.open(temporary + "/" + segment.name, creates: true)
-      var bytes: [UInt8] = []
-      var checksum: UInt32 = 0
-      Frame.append(.checksum, checksum: &checksum, to: &bytes) { _ in }
-      Frame.append(.metadata, checksum: &checksum, to: &bytes) { $0 += metadata }
-      Frame.append(.snapshot, checksum: &checksum, to: &bytes) { $0 += [0x08, 0, 0x10, 0] }
+      try disk.makeDirectory(temporary)
+      for name in try disk.list(temporary) { try disk.remove(temporary + "/" + name) }
+      file = try disk.open(temporary + "/" + segment.name, creates: true)
       try disk.write(file, at: 0, bytes.rawSpan)
       try disk.sync(file)
       try disk.syncDirectory(temporary)
       try disk.rename(temporary, to: directory)
       try disk.syncDirectory(parent(directory))
-      return Log(
-        disk: disk, directory: directory, metadata: metadata, file: file, offset: bytes.count,
-        zeroedTo: bytes.count, checksum: checksum, lastIndex: .zero, state: .empty,
-        segments: [segment])
     } catch {
+      if file >= 0 { disk.close(file) }
       throw .disk(error)
     }
+    return Log(
+      disk: disk, directory: directory, metadata: metadata, file: file, offset: bytes.count,
+      zeroedTo: bytes.count, checksum: checksum, lastIndex: .zero, state: .empty,
+      segments: [segment])
   }
 
   static func name(_ sequence: UInt64, _ index: UInt64) -> String {
@@ -129,25 +142,32 @@ public struct Log<D: Disk>: ~Copyable {
 
   // MARK: Writing
 
-  /// Writes entries, then the hard state, with one write. Begins the next segment when this one is
-  /// full; that syncs. Allocates nothing once its buffer has grown.
+  /// Takes entries, then the hard state, to be written by the next `sync`. Writes at once what has
+  /// grown large; begins the next segment when this one is full, which syncs. Allocates nothing
+  /// once its buffer has grown.
   public mutating func append(_ entries: [Entry], _ newState: HardState?) throws(WALError) {
+    guard !hasFailed else { throw .failed }
     for entry in entries {
       Frame.append(.entry, checksum: &checksum, to: &buffer) { Proto.append(entry, to: &$0) }
       lastIndex = entry.index
     }
-    if let newState {
+    if let newState, newState != .empty {
       state = newState
       Frame.append(.state, checksum: &checksum, to: &buffer) { Proto.append(newState, to: &$0) }
     }
-    try flush()
-    if offset > Limits.segmentBytes { try cut() }
+    if offset + buffer.count > segmentBytes {
+      try flush()
+      try cut()
+    } else if buffer.count >= Limits.bufferBytes {
+      try flush()
+    }
   }
 
   /// Notes that a snapshot file was written for `marker`, and makes that durable.
   public mutating func save(
     _ marker: SnapshotMarker, _ confState: ConfState
   ) throws(WALError) {
+    guard !hasFailed else { throw .failed }
     Frame.append(.snapshot, checksum: &checksum, to: &buffer) { bytes in
       Proto.append(0x08, marker.index.rawValue, to: &bytes)
       Proto.append(0x10, marker.term.rawValue, to: &bytes)
@@ -156,12 +176,13 @@ public struct Log<D: Disk>: ~Copyable {
       Proto.append(0x1a, members, to: &bytes)
     }
     if lastIndex < marker.index { lastIndex = marker.index }
-    try flush()
     try sync()
   }
 
-  /// Makes everything appended durable.
+  /// Makes everything appended durable: one write, one fdatasync.
   public mutating func sync() throws(WALError) {
+    guard !hasFailed else { throw .failed }
+    try flush()
     try attempt { [disk, file] () throws(DiskError) in try disk.sync(file) }
   }
 
@@ -169,7 +190,7 @@ public struct Log<D: Disk>: ~Copyable {
     guard !buffer.isEmpty else { return }
     let end = offset + buffer.count
     if end > zeroedTo {
-      let zeros = [UInt8](repeating: 0, count: end - zeroedTo + Limits.zeroBytes)
+      let zeros = [UInt8](repeating: 0, count: end - zeroedTo + zeroBytes)
       try attempt { [disk, file, zeroedTo] () throws(DiskError) in
         try disk.write(file, at: zeroedTo, zeros.rawSpan)
       }
@@ -194,6 +215,7 @@ public struct Log<D: Disk>: ~Copyable {
   }
 
   /// Ends the segment and begins the next: checksum of the chain so far, metadata, hard state.
+  /// The new one gets its name only when the old one is durable to its last byte.
   private mutating func cut() throws(WALError) {
     let next = Segment(
       name: Self.name(sequence + 1, lastIndex.rawValue + 1), sequence: sequence + 1,
@@ -203,17 +225,24 @@ public struct Log<D: Disk>: ~Copyable {
     Frame.append(.checksum, checksum: &sum, to: &bytes) { _ in }
     Frame.append(.metadata, checksum: &sum, to: &bytes) { $0 += metadata }
     let state = state
-    Frame.append(.state, checksum: &sum, to: &bytes) { Proto.append(state, to: &$0) }
+    if state != .empty {
+      Frame.append(.state, checksum: &sum, to: &bytes) { Proto.append(state, to: &$0) }
+    }
     var opened: Int32 = -1
     try attempt { [disk, directory, file, offset] () throws(DiskError) in
       try disk.truncate(file, to: offset)
       try disk.sync(file)
       let temporary = directory + "/" + next.name + ".tmp"
       opened = try disk.open(temporary, creates: true)
-      try disk.write(opened, at: 0, bytes.rawSpan)
-      try disk.sync(opened)
-      try disk.rename(temporary, to: directory + "/" + next.name)
-      try disk.syncDirectory(directory)
+      do throws(DiskError) {
+        try disk.write(opened, at: 0, bytes.rawSpan)
+        try disk.sync(opened)
+        try disk.rename(temporary, to: directory + "/" + next.name)
+        try disk.syncDirectory(directory)
+      } catch {
+        disk.close(opened)
+        throw error
+      }
     }
     disk.close(file)
     file = opened

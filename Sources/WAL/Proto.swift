@@ -16,6 +16,9 @@ enum Proto {
     private let end: Int
     private(set) var isWhole = true
 
+    /// Where the next field begins.
+    var position: Int { at }
+
     @_lifetime(copy bytes)
     init(_ bytes: RawSpan, _ range: Range<Int>) {
       self.bytes = bytes
@@ -72,6 +75,24 @@ enum Proto {
     bytes.append(UInt8(rest))
   }
 
+  /// How many bytes `append` writes for a value.
+  static func size(_ value: UInt64) -> Int {
+    max(1, (UInt64.bitWidth - value.leadingZeroBitCount + 6) / 7)
+  }
+
+  /// Writes a value over bytes that are there; returns where it ends.
+  static func put(_ value: UInt64, in bytes: inout [UInt8], at place: Int) -> Int {
+    var rest = value
+    var at = place
+    while rest >= 0x80 {
+      bytes[at] = UInt8(truncatingIfNeeded: rest) | 0x80
+      rest >>= 7
+      at += 1
+    }
+    bytes[at] = UInt8(rest)
+    return at + 1
+  }
+
   static func append(_ tag: UInt8, _ value: UInt64, to bytes: inout [UInt8]) {
     bytes.append(tag)
     append(value, to: &bytes)
@@ -100,10 +121,12 @@ enum Proto {
       case .number(2, let value): entry.term = Term(value)
       case .number(3, let value): entry.index = LogIndex(value)
       case .bytes(4, let range): entry.data = bytes.extracting(range).copied()
-      default: break
+      default: return nil
       }
     }
-    return reader.isWhole ? entry : nil
+    // A change of the members is never empty; a hard state taken for an entry would look so.
+    guard reader.isWhole, entry.kind != .confChange || !entry.data.isEmpty else { return nil }
+    return entry
   }
 
   static func append(_ state: HardState, to bytes: inout [UInt8]) {
@@ -120,7 +143,7 @@ enum Proto {
       case .number(1, let value): state.term = Term(value)
       case .number(2, let value): state.vote = NodeID(value)
       case .number(3, let value): state.commit = LogIndex(value)
-      default: break
+      default: return nil
       }
     }
     return reader.isWhole ? state : nil

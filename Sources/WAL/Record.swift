@@ -21,33 +21,41 @@ struct Record {
 enum Frame {
   /// Largest record that is believed: far above any request, and below what would hurt.
   static let bytesMax = 512 << 20
+  /// What a disk writes whole or not at all. etcd: `minSectorSize`.
+  static let sectorBytes = 512
 
-  /// Appends a record; `checksum` moves on over its data. `body` appends the data.
+  /// Appends a record; `checksum` moves on over its data. `body` appends the data. Allocates
+  /// nothing when `bytes` has room.
   static func append(
     _ type: RecordType, checksum: inout UInt32, to bytes: inout [UInt8],
     _ body: (inout [UInt8]) -> Void
   ) {
     let start = bytes.count
     // Room for the frame, type, checksum and the data's length; what is too much goes again.
-    let head = 8 + 2 + 6 + 1 + 10
-    bytes.append(contentsOf: repeatElement(0, count: head))
+    let room = 8 + 2 + 6 + 1 + 10
+    for _ in 0..<room { bytes.append(0) }
     body(&bytes)
-    let count = bytes.count - start - head
-    checksum = crc32c(bytes.rawSpan.extracting(start + head..<bytes.count), seed: checksum)
-    var fields: [UInt8] = [0x08, UInt8(type.rawValue), 0x10]
-    Proto.append(UInt64(checksum), to: &fields)
-    if count > 0 {
-      fields.append(0x1a)
-      Proto.append(UInt64(count), to: &fields)
-    }
-    let gap = head - 8 - fields.count
-    let size = fields.count + count
+    let count = bytes.count - start - room
+    checksum = crc32c(bytes.rawSpan.extracting(start + room..<bytes.count), seed: checksum)
+    var fields = 3 + Proto.size(UInt64(checksum))
+    if count > 0 { fields += 1 + Proto.size(UInt64(count)) }
+    let gap = room - 8 - fields
+    bytes.removeSubrange(start + 8..<start + 8 + gap)
+    let size = fields + count
     let padding = (8 - size % 8) % 8
     var length = UInt64(size)
     if padding > 0 { length |= UInt64(0x80 | padding) << 56 }
-    bytes.replaceSubrange(start + 8..<start + 8 + gap + fields.count, with: fields)
     for i in 0..<8 { bytes[start + i] = UInt8(truncatingIfNeeded: length >> (8 * UInt64(i))) }
-    bytes.append(contentsOf: repeatElement(0, count: padding))
+    bytes[start + 8] = 0x08
+    bytes[start + 9] = UInt8(type.rawValue)
+    bytes[start + 10] = 0x10
+    var at = Proto.put(UInt64(checksum), in: &bytes, at: start + 11)
+    if count > 0 {
+      bytes[at] = 0x1a
+      at = Proto.put(UInt64(count), in: &bytes, at: at + 1)
+    }
+    precondition(at == start + 8 + fields)
+    for _ in 0..<padding { bytes.append(0) }
   }
 
   enum Step {
@@ -57,6 +65,7 @@ enum Frame {
     /// The bytes stop inside a record, or a sector of it was never written.
     case torn
     case broken(String)
+    case mismatch(recorded: UInt32, computed: UInt32)
   }
 
   /// Reads the record at `offset`, its checksum running on from `checksum`.
@@ -67,73 +76,62 @@ enum Frame {
     var length: UInt64 = 0
     for i in 0..<8 { length |= UInt64(bytes[offset + i]) << (8 * UInt64(i)) }
     if length == 0 {
-      // Zeros were not written yet, unless a whole record lies behind this length.
-      return isWhole(bytes, offset, checksum, not: size(length)) ? lengthChanged : .end
+      // A write begins with its length: what follows one that is missing cannot share its sector.
+      let sector = min(bytes.byteCount, (offset / sectorBytes + 1) * sectorBytes)
+      return isZero(bytes, offset..<sector) ? .end : .broken("data follows a length of 0")
     }
-    let size = size(length)
+    let size = Int(length & 0x00ff_ffff_ffff_ffff)
     let padding = length >> 63 == 1 ? Int(length >> 56 & 7) : 0
-    guard size <= bytesMax, size + padding <= left - 8 else {
-      return isWhole(bytes, offset, checksum, not: size) ? lengthChanged : .torn
-    }
-    let frame = offset + 8..<offset + 8 + size + padding
-    let record = parse(bytes, offset + 8..<offset + 8 + size, lenient: false)
-    if let record, matches(record, bytes, checksum) {
-      var whole = record
-      whole.frame = offset..<frame.upperBound
-      return .record(whole)
-    }
-    if isWhole(bytes, offset, checksum, not: size) { return lengthChanged }
-    if isTorn(bytes, frame) { return .torn }
-    guard let record else { return .broken("the record cannot be read") }
-    return .broken(
-      "the record's checksum is \(hex(record.checksum)), its data's "
-        + hex(crc32c(bytes.extracting(record.data), seed: checksum)))
-  }
-
-  private static var lengthChanged: Step {
-    .broken("the record's length does not match the record")
-  }
-
-  private static func size(_ length: UInt64) -> Int { Int(length & 0x00ff_ffff_ffff_ffff) }
-
-  /// Whether the record behind the length at `offset` is whole by its own fields, and not of
-  /// `size` bytes: then it is not torn, whatever the length says.
-  private static func isWhole(
-    _ bytes: RawSpan, _ offset: Int, _ checksum: UInt32, not size: Int
-  ) -> Bool {
     let start = offset + 8
-    guard let record = parse(bytes, start..<bytes.byteCount, lenient: true) else { return false }
-    return record.type != .checksum && record.data.upperBound - start != size
-      && matches(record, bytes, checksum)
-  }
-
-  private static func hex(_ value: UInt32) -> String { String(value, radix: 16) }
-
-  private static func matches(_ record: Record, _ bytes: RawSpan, _ checksum: UInt32) -> Bool {
+    let top = padding > 0 ? UInt64(0x80 | padding) : 0
+    guard size % 8 == (8 - padding) % 8, length >> 56 == top else {
+      return .broken("the record has no possible length")
+    }
+    guard size <= bytesMax, size <= left - 8, size + padding <= left - 8 else {
+      return lies(bytes, start, size, checksum) ?? .torn
+    }
+    let frame = start..<start + size + padding
+    guard let record = parse(bytes, start..<start + size), record.data.upperBound == start + size
+    else {
+      if let lie = lies(bytes, start, size, checksum) { return lie }
+      return isTorn(bytes, frame) ? .torn : .broken("the record cannot be read")
+    }
     // A checksum record says where the chain goes on; its reader holds it against the chain.
-    record.type == .checksum
-      || crc32c(bytes.extracting(record.data), seed: checksum) == record.checksum
-  }
-
-  /// A lenient parse ends with the data field, wherever the range ends.
-  private static func parse(_ bytes: RawSpan, _ range: Range<Int>, lenient: Bool) -> Record? {
-    var reader = Proto.Reader(bytes, range)
-    var type: UInt64 = 0
-    var checksum: UInt32 = 0
-    var data = range.lowerBound..<range.lowerBound
-    while let field = reader.next() {
-      switch field {
-      case .number(1, let value): type = value
-      case .number(2, let value): checksum = UInt32(truncatingIfNeeded: value)
-      case .bytes(3, let range):
-        data = range
-        if lenient, let type = RecordType(rawValue: type) {
-          return Record(type: type, checksum: checksum, data: data, frame: data)
-        }
-      default: break
+    if record.type != .checksum {
+      let computed = crc32c(bytes.extracting(record.data), seed: checksum)
+      guard computed == record.checksum else {
+        if isTorn(bytes, frame) { return .torn }
+        return .mismatch(recorded: record.checksum, computed: computed)
       }
     }
-    guard reader.isWhole, let type = RecordType(rawValue: type), !lenient else { return nil }
+    var whole = record
+    whole.frame = offset..<frame.upperBound
+    return .record(whole)
+  }
+
+  /// A record that is whole by its own fields cannot be torn: if it has another size than its
+  /// frame, the frame's length was changed.
+  private static func lies(
+    _ bytes: RawSpan, _ start: Int, _ size: Int, _ checksum: UInt32
+  ) -> Step? {
+    guard let record = parse(bytes, start..<bytes.byteCount), record.type != .checksum,
+      !record.data.isEmpty, record.data.upperBound - start != size,
+      crc32c(bytes.extracting(record.data), seed: checksum) == record.checksum
+    else { return nil }
+    return .broken("the record's length does not match the record")
+  }
+
+  /// Reads the fields in the one order in which they are written, up to the data's end.
+  private static func parse(_ bytes: RawSpan, _ range: Range<Int>) -> Record? {
+    var reader = Proto.Reader(bytes, range)
+    guard case .number(1, let number)? = reader.next(), let type = RecordType(rawValue: number),
+      case .number(2, let sum)? = reader.next(), let checksum = UInt32(exactly: sum)
+    else { return nil }
+    var data = reader.position..<reader.position
+    if type != .checksum, reader.position < range.upperBound {
+      guard case .bytes(3, let found)? = reader.next() else { return nil }
+      data = found
+    }
     return Record(type: type, checksum: checksum, data: data, frame: data)
   }
 
@@ -141,15 +139,15 @@ enum Frame {
   private static func isTorn(_ bytes: RawSpan, _ frame: Range<Int>) -> Bool {
     var at = frame.lowerBound
     while at < frame.upperBound {
-      let end = min(frame.upperBound, (at / 512 + 1) * 512)
-      var isZero = true
-      for i in at..<end where bytes[i] != 0 {
-        isZero = false
-        break
-      }
-      if isZero { return true }
+      let end = min(frame.upperBound, (at / sectorBytes + 1) * sectorBytes)
+      if isZero(bytes, at..<end) { return true }
       at = end
     }
     return false
+  }
+
+  private static func isZero(_ bytes: RawSpan, _ range: Range<Int>) -> Bool {
+    for i in range where bytes[i] != 0 { return false }
+    return true
   }
 }

@@ -17,7 +17,8 @@ public struct SnapshotStore<D: Disk>: Sendable {
     Log<D>.name(term.rawValue, index.rawValue).dropLast(4) + ".snap"
   }
 
-  /// Writes the file for `snapshot`; it is durable when this returns.
+  /// Writes the file for `snapshot`, under its name only when it is whole; it is durable when this
+  /// returns.
   public func save(_ snapshot: Snapshot) throws(DiskError) {
     var members: [UInt8] = []
     Proto.append(snapshot.metadata.confState, to: &members)
@@ -46,24 +47,36 @@ public struct SnapshotStore<D: Disk>: Sendable {
     among markers: [SnapshotMarker], broken: (String) -> Void
   ) throws(DiskError) -> Snapshot? {
     let names = try disk.list(directory).filter { $0.hasSuffix(".snap") }
-    for marker in Set(markers).sorted(by: { $0.index > $1.index }) {
+    let order = markers.sorted { ($0.index, $0.term) > ($1.index, $1.term) }
+    for (place, marker) in order.enumerated() where place == 0 || order[place - 1] != marker {
       let name = Self.name(marker.term, marker.index)
       guard names.contains(name) else { continue }
       let path = directory + "/" + name
-      let file = try disk.open(path, creates: false)
-      let bytes = try disk.read(file, at: 0, count: try disk.size(file))
-      disk.close(file)
-      if let snapshot = Self.decode(bytes) { return snapshot }
+      if let snapshot = Self.decode(try read(path)), snapshot.metadata.index == marker.index,
+        snapshot.metadata.term == marker.term
+      {
+        return snapshot
+      }
       broken(path)
       try disk.rename(path, to: path + ".broken")
     }
     return nil
   }
 
-  /// Removes all but the newest `keep` files.
+  private func read(_ path: String) throws(DiskError) -> [UInt8] {
+    let file = try disk.open(path, creates: false)
+    defer { disk.close(file) }
+    return try disk.read(file, at: 0, count: try disk.size(file))
+  }
+
+  /// Removes all but the newest `keep` files, and what an interrupted `save` left.
   public func purge(keep: Int) throws(DiskError) {
-    let names = try disk.list(directory).filter { $0.hasSuffix(".snap") }
-    for name in names.dropLast(keep) { try disk.remove(directory + "/" + name) }
+    precondition(keep > 0)
+    let names = try disk.list(directory)
+    for name in names.filter({ $0.hasSuffix(".snap") }).dropLast(keep) {
+      try disk.remove(directory + "/" + name)
+    }
+    for name in names where name.hasSuffix(".snap.tmp") { try disk.remove(directory + "/" + name) }
   }
 
   static func decode(_ bytes: [UInt8]) -> Snapshot? {

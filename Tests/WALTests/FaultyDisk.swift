@@ -1,92 +1,330 @@
 import Basics
 import WAL
 
-/// A disk in memory that loses, at a crash, what was not synced, and can be told to fail.
+/// A disk in memory that forgets what was not synced, tears, fails and fills up, as it is told.
+/// Used by one thread.
 final class FaultyDisk: Disk, @unchecked Sendable {
-  // One test's, on one thread.
-  struct File {
+  // Never shared: a test drives one disk on one thread.
+
+  /// What a crash leaves of that which was not synced.
+  enum Survival {
+    case everything
+    case nothing
+    /// Each sector of each write, each change of a name or size by chance.
+    case byChance(Random)
+    /// The first so many bytes of what was written to each file, in order.
+    case bytes(Int)
+  }
+
+  private static let sectorBytes = 512
+
+  private enum Change {
+    case write(offset: Int, bytes: [UInt8])
+    case truncate(count: Int)
+  }
+
+  private final class Node {
+    let isDirectory: Bool
     var bytes: [UInt8] = []
-    var synced: [UInt8] = []
+    var durableBytes: [UInt8] = []
+    var changes: [Change] = []
+    /// Ascending by name.
+    var names: [(name: String, node: Node)] = []
+    var durableNames: [(name: String, node: Node)] = []
+    /// Changes of names that are one to the journal.
+    var nameChanges: [[(name: String, node: Node?)]] = []
+    init(isDirectory: Bool) { self.isDirectory = isDirectory }
   }
 
-  var files: [String: File] = [:]
-  /// Calls that may still succeed before every one fails; nil: no limit.
-  var callsLeft: Int?
-  private var open: [Int32: String] = [:]
-  private var next: Int32 = 3
+  private var root = Node(isDirectory: true)
+  private var open: [Node?] = []
+  private(set) var calls = 0
+  private(set) var writes = 0
+  private(set) var syncs = 0
+  /// The number of the call that fails, counted from 1; what it writes is half done.
+  var failingCall: Int?
+  /// How many bytes all files may have together.
+  var capacity = Int.max
 
-  private func step(_ what: String) throws(DiskError) {
-    guard let left = callsLeft else { return }
-    guard left > 0 else { throw DiskError("\(what): no space", isFull: true, isMissing: false) }
-    callsLeft = left - 1
+  init() {}
+
+  var openCount: Int { open.count { $0 != nil } }
+
+  // MARK: What tests do to it
+
+  /// Ends all use, keeps of the unsynced what `survival` says, and works again.
+  func crash(_ survival: Survival) {
+    var survival = survival
+    Self.crash(root, &survival)
+    open = []
+    failingCall = nil
+    capacity = .max
   }
+
+  /// Ends all use as a killed process does: what it wrote is there, but not durable.
+  func kill() {
+    open = []
+    failingCall = nil
+    capacity = .max
+  }
+
+  private static func crash(_ node: Node, _ survival: inout Survival) {
+    if node.isDirectory {
+      var names = node.durableNames
+      for unit in node.nameChanges {
+        guard keeps(&survival) else { break }
+        for change in unit { set(change.name, change.node, in: &names) }
+      }
+      node.names = names
+      node.durableNames = names
+      node.nameChanges = []
+      for entry in names { crash(entry.node, &survival) }
+      return
+    }
+    var bytes = node.durableBytes
+    var left = Int.max
+    if case .bytes(let count) = survival { left = count }
+    for change in node.changes {
+      switch change {
+      case .truncate(let count):
+        if keeps(&survival) { resize(&bytes, count) }
+      case .write(let offset, let data):
+        var at = 0
+        while at < data.count {
+          let sector = min(data.count, ((offset + at) / sectorBytes + 1) * sectorBytes - offset)
+          let count = min(sector - at, left)
+          if count > 0, keeps(&survival) {
+            put(data[at..<at + count], at: offset + at, in: &bytes)
+          }
+          left -= count
+          at = sector
+        }
+      }
+    }
+    node.bytes = bytes
+    node.durableBytes = bytes
+    node.changes = []
+  }
+
+  private static func keeps(_ survival: inout Survival) -> Bool {
+    switch survival {
+    case .everything, .bytes: return true
+    case .nothing: return false
+    case .byChance(var random):
+      let result = random.chance(1, in: 2)
+      survival = .byChance(random)
+      return result
+    }
+  }
+
+  func contents(_ path: String) -> [UInt8] { find(path)?.bytes ?? [] }
+
+  /// Replaces a file's bytes for good.
+  func set(_ path: String, _ bytes: [UInt8]) {
+    guard let node = find(path) else { return }
+    node.bytes = bytes
+    node.durableBytes = bytes
+    node.changes = []
+  }
+
+  /// Makes a file that holds `bytes`, for good, with all directories on its way.
+  func plant(_ path: String, _ bytes: [UInt8]) {
+    let node = Node(isDirectory: false)
+    var directory = root
+    let parts = path.split(separator: "/").map(String.init)
+    for part in parts.dropLast() {
+      let next = directory.names.first { $0.name == part }?.node ?? Node(isDirectory: true)
+      Self.set(part, next, in: &directory.names)
+      Self.set(part, next, in: &directory.durableNames)
+      directory = next
+    }
+    Self.set(parts[parts.count - 1], node, in: &directory.names)
+    Self.set(parts[parts.count - 1], node, in: &directory.durableNames)
+    node.bytes = bytes
+    node.durableBytes = bytes
+  }
+
+  /// A disk with the same contents, all of them durable.
+  func copy() -> FaultyDisk {
+    let disk = FaultyDisk()
+    disk.root = Self.copy(root)
+    return disk
+  }
+
+  private static func copy(_ node: Node) -> Node {
+    let result = Node(isDirectory: node.isDirectory)
+    result.bytes = node.bytes
+    result.durableBytes = node.bytes
+    result.names = node.names.map { ($0.name, copy($0.node)) }
+    result.durableNames = result.names
+    return result
+  }
+
+  // MARK: Disk
 
   func list(_ directory: String) throws(DiskError) -> [String] {
-    files.keys.filter { $0.hasPrefix(directory + "/") }
-      .map { String($0.dropFirst(directory.count + 1)) }.sorted()
+    guard let node = find(directory) else { throw missing(directory) }
+    return node.names.map(\.name)
   }
-  func makeDirectory(_ path: String) throws(DiskError) { try step("mkdir") }
+
+  func makeDirectory(_ path: String) throws(DiskError) {
+    try call("make \(path)")
+    guard find(path) == nil else { return }
+    try change(path, to: Node(isDirectory: true))
+  }
+
   func open(_ path: String, creates: Bool) throws(DiskError) -> Int32 {
-    try step("open")
-    if creates {
-      files[path] = File()
-    } else if files[path] == nil {
-      throw DiskError("\(path): missing", isFull: false, isMissing: true)
+    try call("open \(path)")
+    let node: Node
+    if let found = find(path) {
+      node = found
+      if creates {
+        node.changes.append(.truncate(count: 0))
+        node.bytes = []
+      }
+    } else {
+      guard creates else { throw missing(path) }
+      node = Node(isDirectory: false)
+      try change(path, to: node)
     }
-    next += 1
-    open[next] = path
-    return next
+    open.append(node)
+    return Int32(open.count - 1)
   }
-  func close(_ file: Int32) { open[file] = nil }
-  func size(_ file: Int32) throws(DiskError) -> Int { files[open[file]!]!.bytes.count }
+
+  func close(_ file: Int32) {
+    // A file of before a crash may be closed late.
+    if open.indices.contains(Int(file)) { open[Int(file)] = nil }
+  }
+
+  func size(_ file: Int32) throws(DiskError) -> Int { open[Int(file)]!.bytes.count }
+
   func read(_ file: Int32, at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
-    let bytes = files[open[file]!]!.bytes
+    try call("read")
+    let bytes = open[Int(file)]!.bytes
     return Array(bytes[min(offset, bytes.count)..<min(offset + count, bytes.count)])
   }
-  func write(_ file: Int32, at offset: Int, _ bytes: RawSpan) throws(DiskError) {
-    try step("write")
-    var content = files[open[file]!]!.bytes
-    let end = offset + bytes.byteCount
-    if content.count < end { content += [UInt8](repeating: 0, count: end - content.count) }
-    content.replaceSubrange(offset..<end, with: bytes.copied())
-    files[open[file]!]!.bytes = content
-  }
-  func truncate(_ file: Int32, to count: Int) throws(DiskError) {
-    try step("truncate")
-    files[open[file]!]!.bytes.removeLast(max(0, files[open[file]!]!.bytes.count - count))
-  }
-  func sync(_ file: Int32) throws(DiskError) {
-    try step("sync")
-    files[open[file]!]!.synced = files[open[file]!]!.bytes
-  }
-  func rename(_ from: String, to: String) throws(DiskError) {
-    try step("rename")
-    for (path, file) in files where path == from || path.hasPrefix(from + "/") {
-      files[path] = nil
-      files[to + path.dropFirst(from.count)] = file
-    }
-    for (handle, path) in open where path == from || path.hasPrefix(from + "/") {
-      open[handle] = to + path.dropFirst(from.count)
-    }
-  }
-  func remove(_ path: String) throws(DiskError) { files[path] = nil }
-  func syncDirectory(_ path: String) throws(DiskError) { try step("sync directory") }
 
-  /// Power goes: of what was not synced, some sectors are there and some are not.
-  func crash(_ random: inout Random) {
-    callsLeft = nil
-    for (path, file) in files {
-      var bytes = file.synced
-      if file.bytes.count > bytes.count {
-        bytes += [UInt8](repeating: 0, count: file.bytes.count - bytes.count)
-      }
-      var at = 0
-      while at < file.bytes.count {
-        let end = min(at + 512, file.bytes.count)
-        if random.chance(1, in: 2) { bytes.replaceSubrange(at..<end, with: file.bytes[at..<end]) }
-        at = end
-      }
-      files[path] = File(bytes: bytes, synced: bytes)
+  func write(_ file: Int32, at offset: Int, _ bytes: RawSpan) throws(DiskError) {
+    let node = open[Int(file)]!
+    var data = bytes.copied()
+    var failure: DiskError?
+    let room = capacity - used() + node.bytes.count - offset
+    if data.count > room {
+      data = Array(data.prefix(max(room, 0)))
+      failure = DiskError("write: no space left on device", isFull: true, isMissing: false)
     }
+    do throws(DiskError) { try call("write") } catch {
+      // Half of it, to the end of a sector: a sector is written whole or not at all.
+      let half = (offset + data.count / 2) / Self.sectorBytes * Self.sectorBytes - offset
+      data = Array(data.prefix(max(half, 0)))
+      failure = error
+    }
+    writes += 1
+    node.changes.append(.write(offset: offset, bytes: data))
+    Self.put(data[...], at: offset, in: &node.bytes)
+    if let failure { throw failure }
+  }
+
+  func truncate(_ file: Int32, to count: Int) throws(DiskError) {
+    try call("truncate")
+    let node = open[Int(file)]!
+    node.changes.append(.truncate(count: count))
+    Self.resize(&node.bytes, count)
+  }
+
+  func sync(_ file: Int32) throws(DiskError) {
+    try call("sync")
+    syncs += 1
+    let node = open[Int(file)]!
+    node.durableBytes = node.bytes
+    node.changes = []
+  }
+
+  func rename(_ from: String, to: String) throws(DiskError) {
+    try call("rename \(from)")
+    guard let node = find(from) else { throw missing(from) }
+    let (directory, name) = split(from)
+    let (target, newName) = split(to)
+    guard let source = find(directory), let target = find(target), source === target else {
+      throw missing(to)
+    }
+    let unit = [(name: name, node: Node?.none), (name: newName, node: node)]
+    for change in unit { Self.set(change.name, change.node, in: &source.names) }
+    source.nameChanges.append(unit)
+  }
+
+  func remove(_ path: String) throws(DiskError) {
+    try call("remove \(path)")
+    guard find(path) != nil else { throw missing(path) }
+    try change(path, to: nil)
+  }
+
+  func syncDirectory(_ path: String) throws(DiskError) {
+    try call("sync \(path)")
+    guard let node = find(path) else { throw missing(path) }
+    node.durableNames = node.names
+    node.nameChanges = []
+  }
+
+  // MARK: Within
+
+  private func call(_ what: String) throws(DiskError) {
+    calls += 1
+    if calls == failingCall {
+      throw DiskError("\(what): input/output error", isFull: false, isMissing: false)
+    }
+  }
+
+  private func missing(_ path: String) -> DiskError {
+    DiskError("\(path): no such file or directory", isFull: false, isMissing: true)
+  }
+
+  private func find(_ path: String) -> Node? {
+    var node = root
+    for part in path.split(separator: "/") {
+      guard let next = node.names.first(where: { $0.name == part })?.node else { return nil }
+      node = next
+    }
+    return node
+  }
+
+  private func split(_ path: String) -> (directory: String, name: String) {
+    let parts = path.split(separator: "/").map(String.init)
+    return (parts.dropLast().joined(separator: "/"), parts[parts.count - 1])
+  }
+
+  private func change(_ path: String, to node: Node?) throws(DiskError) {
+    let (directory, name) = split(path)
+    guard let parent = find(directory) else { throw missing(directory) }
+    Self.set(name, node, in: &parent.names)
+    parent.nameChanges.append([(name, node)])
+  }
+
+  private func used() -> Int {
+    func sum(_ node: Node) -> Int {
+      node.bytes.count + node.names.reduce(0) { $0 + sum($1.node) }
+    }
+    return sum(root)
+  }
+
+  private static func set(
+    _ name: String, _ node: Node?, in names: inout [(name: String, node: Node)]
+  ) {
+    names.removeAll { $0.name == name }
+    guard let node else { return }
+    names.insert((name, node), at: names.firstIndex { $0.name > name } ?? names.count)
+  }
+
+  private static func resize(_ bytes: inout [UInt8], _ count: Int) {
+    if count < bytes.count {
+      bytes.removeLast(bytes.count - count)
+    } else {
+      bytes.append(contentsOf: repeatElement(0, count: count - bytes.count))
+    }
+  }
+
+  private static func put(_ data: ArraySlice<UInt8>, at offset: Int, in bytes: inout [UInt8]) {
+    if bytes.count < offset + data.count { resize(&bytes, offset + data.count) }
+    bytes.replaceSubrange(offset..<offset + data.count, with: data)
   }
 }
