@@ -21,7 +21,7 @@ from report import Results, save, table  # noqa: E402
 
 OPEN_FILES = 8192
 POINTS = [Point(1, 1, 1_000), Point(10, 10, 20_000), Point(100, 10, 40_000),
-          Point(1000, 1, 40_000)]
+          Point(1000, 1, 100_000)]
 OPERATIONS = ["Put", "Range"]
 SETTLE_SECONDS = 0.5
 
