@@ -1,75 +1,72 @@
 internal import Basics
 internal import CNGHTTP2
 
-// nghttp2's callbacks: each finds its Session in the user data and returns a code.
+// nghttp2's callbacks: each finds the session's state in the user data and returns a code.
 
-private func owner(_ data: UnsafeMutableRawPointer?) -> Session {
-  unsafe Unmanaged<Session>.fromOpaque(data!).takeUnretainedValue()
+private typealias StatePointer = UnsafeMutablePointer<Session.State>
+
+private func state(_ data: UnsafeMutableRawPointer?) -> StatePointer {
+  unsafe data!.assumingMemoryBound(to: Session.State.self)
+}
+
+private func place(_ nghttp2: OpaquePointer?, _ stream: Int32) -> Session.StreamPlace? {
+  guard let data = unsafe nghttp2_session_get_stream_user_data(nghttp2, stream) else { return nil }
+  return Session.StreamPlace(stream: stream, place: Int(bitPattern: data) - 1)
 }
 
 func onBeginHeaders(
-  _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ data: UnsafeMutableRawPointer?
+  _ nghttp2: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?,
+  _ data: UnsafeMutableRawPointer?
 ) -> Int32 {
-  let session = unsafe owner(data)
   let stream = unsafe frame!.pointee.hd.stream_id
   let isRequest = unsafe frame!.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
-  if isRequest { session.streams[stream] = Session.Stream() }
-  session.block = Session.Block()
-  session.block.isOpen = true
-  session.block.start = session.fields.count
-  session.block.isTrailer = !isRequest
+  let state = unsafe state(data)
+  if isRequest {
+    let place = unsafe state.pointee.open(stream)
+    unsafe nghttp2_session_set_stream_user_data(
+      nghttp2, stream, UnsafeMutableRawPointer(bitPattern: place + 1))
+  }
+  unsafe state.pointee.beginBlock(isRequest: isRequest)
   return 0
 }
 
 func onHeader(
-  _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ name: UnsafePointer<UInt8>?,
+  _: OpaquePointer?, _: UnsafePointer<nghttp2_frame>?, _ name: UnsafePointer<UInt8>?,
   _ nameCount: Int, _ value: UnsafePointer<UInt8>?, _ valueCount: Int, _: UInt8,
   _ data: UnsafeMutableRawPointer?
 ) -> Int32 {
-  let session = unsafe owner(data)
-  let name = unsafe UnsafeBufferPointer(start: name, count: nameCount)
-  let value = unsafe UnsafeBufferPointer(start: value, count: valueCount)
-  session.block.size += nameCount + valueCount + 32
-  guard session.block.size <= Session.Limits.headerBytes else {
-    session.block.isOpen = false
-    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
-  }
-  session.block.check(unsafe name.span, unsafe value.span)
-  if session.block.isTrailer || session.block.isMalformed { return 0 }
-  let start = session.eventBytes.count
-  unsafe session.eventBytes.append(contentsOf: name)
-  unsafe session.eventBytes.append(contentsOf: value)
-  session.fields.append(
-    Session.Field(
-      name: Slice(start: start, count: nameCount),
-      value: Slice(start: start + nameCount, count: valueCount)))
-  return 0
+  let fits = unsafe state(data).pointee.add(
+    UnsafeBufferPointer(start: name, count: nameCount),
+    UnsafeBufferPointer(start: value, count: valueCount))
+  return fits ? 0 : NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
 }
 
 func onFrame(
-  _: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?, _ data: UnsafeMutableRawPointer?
+  _ nghttp2: OpaquePointer?, _ frame: UnsafePointer<nghttp2_frame>?,
+  _ data: UnsafeMutableRawPointer?
 ) -> Int32 {
-  let session = unsafe owner(data)
   let head = unsafe frame!.pointee.hd
-  if UInt32(head.type) == NGHTTP2_HEADERS.rawValue { session.block.isOpen = false }
   let ends = UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0
-  guard session.streams[head.stream_id] != nil || head.stream_id == 0 else { return 0 }
   switch UInt32(head.type) {
   case NGHTTP2_HEADERS.rawValue:
-    let isTrailer = session.block.isTrailer
-    guard !session.block.isMalformed, isTrailer ? ends : session.block.isWholeRequest else {
-      session.reset(head.stream_id, code: NGHTTP2_PROTOCOL_ERROR.rawValue)
-      return 0
+    guard let place = unsafe place(nghttp2, head.stream_id) else {
+      unsafe state(data).pointee.block.isOpen = false
+      break
     }
-    if !isTrailer {
-      session.events.append(
-        .headers(stream: head.stream_id, fields: session.block.start..<session.fields.count))
+    if unsafe !state(data).pointee.endBlock(place, ends: ends) {
+      unsafe nghttp2_submit_rst_stream(
+        nghttp2, 0, head.stream_id, NGHTTP2_PROTOCOL_ERROR.rawValue)
     }
-    if ends { session.events.append(.endOfStream(stream: head.stream_id)) }
-  case NGHTTP2_DATA.rawValue:
-    if ends { session.events.append(.endOfStream(stream: head.stream_id)) }
+  case NGHTTP2_DATA.rawValue where ends:
+    if let place = unsafe place(nghttp2, head.stream_id) {
+      unsafe state(data).pointee.events.append(.endOfStream(place))
+    }
   case NGHTTP2_PING.rawValue:
-    session.pinged(isAnswer: UInt32(head.flags) & NGHTTP2_FLAG_ACK.rawValue != 0)
+    let isAnswer = UInt32(head.flags) & NGHTTP2_FLAG_ACK.rawValue != 0
+    if unsafe state(data).pointee.pinged(isAnswer: isAnswer) {
+      unsafe submitGoAway(
+        nghttp2, code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_pings")
+    }
   default:
     break
   }
@@ -77,13 +74,12 @@ func onFrame(
 }
 
 func onData(
-  _: OpaquePointer?, _: UInt8, _ stream: Int32, _ bytes: UnsafePointer<UInt8>?, _ count: Int,
-  _ data: UnsafeMutableRawPointer?
+  _ nghttp2: OpaquePointer?, _: UInt8, _ stream: Int32, _ bytes: UnsafePointer<UInt8>?,
+  _ count: Int, _ data: UnsafeMutableRawPointer?
 ) -> Int32 {
-  let session = unsafe owner(data)
-  let start = session.eventBytes.count
-  unsafe session.eventBytes.append(contentsOf: UnsafeBufferPointer(start: bytes, count: count))
-  session.events.append(.data(stream: stream, bytes: Slice(start: start, count: count)))
+  if let place = unsafe place(nghttp2, stream) {
+    unsafe state(data).pointee.add(place, UnsafeBufferPointer(start: bytes, count: count))
+  }
   return 0
 }
 
@@ -94,7 +90,7 @@ func onSent(
   let head = unsafe frame!.pointee.hd
   let type = UInt32(head.type)
   guard type == NGHTTP2_DATA.rawValue || type == NGHTTP2_HEADERS.rawValue else { return 0 }
-  unsafe owner(data).guards.hasSentSincePing = true
+  unsafe state(data).pointee.guards.hasSentSincePing = true
   // The answer is whole while the client still sends: it is told to stop (RFC 9113 §8.1).
   if UInt32(head.flags) & NGHTTP2_FLAG_END_STREAM.rawValue != 0,
     unsafe nghttp2_session_get_stream_remote_close(nghttp2, head.stream_id) == 0
@@ -105,16 +101,36 @@ func onSent(
 }
 
 func onClose(
-  _: OpaquePointer?, _ stream: Int32, _ code: UInt32, _ data: UnsafeMutableRawPointer?
+  _ nghttp2: OpaquePointer?, _ stream: Int32, _ code: UInt32, _ data: UnsafeMutableRawPointer?
 ) -> Int32 {
-  unsafe owner(data).closed(stream, code: code)
+  guard let place = unsafe place(nghttp2, stream) else { return 0 }
+  if unsafe state(data).pointee.closed(place, code: code) {
+    unsafe submitGoAway(
+      nghttp2, code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_resets")
+  }
   return 0
 }
 
 func readBody(
-  _: OpaquePointer?, _ stream: Int32, _ buffer: UnsafeMutablePointer<UInt8>?, _ capacity: Int,
-  _ flags: UnsafeMutablePointer<UInt32>?, _: UnsafeMutablePointer<nghttp2_data_source>?,
-  _ data: UnsafeMutableRawPointer?
+  _ nghttp2: OpaquePointer?, _ stream: Int32, _ buffer: UnsafeMutablePointer<UInt8>?,
+  _ capacity: Int, _ flags: UnsafeMutablePointer<UInt32>?,
+  _: UnsafeMutablePointer<nghttp2_data_source>?, _ data: UnsafeMutableRawPointer?
 ) -> Int {
-  unsafe owner(data).fill(stream, buffer!, capacity, flags!)
+  guard let place = unsafe place(nghttp2, stream) else {
+    return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+  }
+  let state = unsafe state(data)
+  let count = unsafe state.pointee.fill(place, buffer!, capacity)
+  guard unsafe state.pointee.isDrained(place.place) else { return count }
+  guard unsafe state.pointee.streams[place.place].isEnding else {
+    return count > 0 ? count : Int(NGHTTP2_ERR_DEFERRED.rawValue)
+  }
+  unsafe flags!.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+  if case .grpc(let status, let message) = unsafe state.pointee.streams[place.place].trailers {
+    unsafe flags!.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+    unsafe withStatus(status, message) { fields in
+      unsafe nghttp2_submit_trailer(nghttp2, stream, fields.baseAddress, fields.count)
+    }
+  }
+  return count
 }

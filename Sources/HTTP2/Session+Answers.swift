@@ -5,59 +5,58 @@ extension Session {
   /// Queues `bytes` on a stream that was responded to. False: the stream is gone.
   @discardableResult
   public func send(_ stream: Int32, _ bytes: RawSpan) -> Bool {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isEnding else { return false }
-    streams.values[at].queue.append(contentsOf: bytes)
-    queuedBytes += bytes.byteCount
-    if streams.values[at].queue.count - streams.values[at].sent >= Limits.sendQueueBytes {
-      streams.values[at].wasFull = true
-    }
-    if streams.values[at].isResponded { unsafe nghttp2_session_resume_data(session, stream) }
+    guard let at = place(of: stream), !state.streams[at].isEnding else { return false }
+    state.enqueue(at, bytes)
+    if state.streams[at].isResponded { unsafe nghttp2_session_resume_data(session, stream) }
+    return true
+  }
+
+  /// The whole answer of a unary call that went well: one message with its prefix, and status OK.
+  /// False: the stream is gone.
+  @discardableResult
+  public func answerGRPC(_ stream: Int32, prefix: RawSpan, message: RawSpan) -> Bool {
+    guard let at = place(of: stream), !state.streams[at].isResponded else { return false }
+    state.enqueue(at, prefix)
+    state.enqueue(at, message)
+    state.streams[at].isResponded = true
+    state.streams[at].isEnding = true
+    state.streams[at].trailers = .grpc(status: 0, message: [])
+    unsafe withHead("200", then: nil) { unsafe submit(stream, $0, hasBody: true) }
     return true
   }
 
   /// Whether the stream's send queue has room.
   public func isWritable(_ stream: Int32) -> Bool {
-    guard let state = streams[stream] else { return false }
-    return state.queue.count - state.sent < Limits.sendQueueBytes
+    guard let at = place(of: stream) else { return false }
+    return state.streams[at].waiting < Limits.sendQueueBytes
   }
 
   /// Opens a gRPC answer: status 200 and gRPC's content type; messages follow by `send`.
   public func respondGRPC(_ stream: Int32) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isResponded else { return }
-    streams.values[at].isResponded = true
-    var head = unsafe [field(":status", "200"), field("content-type", "application/grpc")]
-    unsafe submit(stream, &head, hasBody: true)
+    guard let at = place(of: stream), !state.streams[at].isResponded else { return }
+    state.streams[at].isResponded = true
+    unsafe withHead("200", then: nil) { unsafe submit(stream, $0, hasBody: true) }
   }
 
   /// Ends a gRPC answer with its status; as trailers alone when nothing was sent before.
   public func finishGRPC(_ stream: Int32, status: Int32, message: [UInt8]) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isEnding else { return }
-    streams.values[at].isEnding = true
-    if streams.values[at].isResponded {
-      streams.values[at].trailers = .grpc(status: status, message: message)
-      unsafe nghttp2_session_resume_data(session, stream)
-      return
+    guard let at = place(of: stream), !state.streams[at].isEnding else { return }
+    guard state.streams[at].isResponded else {
+      return refuseGRPC(stream, httpStatus: 200, status: status, message: message)
     }
-    streams.values[at].isResponded = true
-    unsafe withStatus(status, message) { fields in
-      var head = unsafe [field(":status", "200"), field("content-type", "application/grpc")]
-      unsafe head.append(contentsOf: fields)
-      unsafe submit(stream, &head, hasBody: false)
-    }
+    state.streams[at].isEnding = true
+    state.streams[at].trailers = .grpc(status: status, message: message)
+    unsafe nghttp2_session_resume_data(session, stream)
   }
 
   /// Refuses a call whose headers are wrong, with an HTTP status that says so too.
   public func refuseGRPC(_ stream: Int32, httpStatus: Int, status: Int32, message: [UInt8]) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isResponded else { return }
-    streams.values[at].isResponded = true
-    streams.values[at].isEnding = true
-    let code = Array(String(httpStatus).utf8)
-    unsafe code.withUnsafeBufferPointer { code in
-      unsafe withStatus(status, message) { fields in
-        var head = unsafe [field(":status", code), field("content-type", "application/grpc")]
-        unsafe head.append(contentsOf: fields)
-        unsafe submit(stream, &head, hasBody: false)
-      }
+    guard let at = place(of: stream), !state.streams[at].isResponded else { return }
+    state.streams[at].isResponded = true
+    state.streams[at].isEnding = true
+    let code = String(httpStatus)
+    unsafe withStatus(status, message) { fields in
+      unsafe withHead(code, then: fields) { unsafe submit(stream, $0, hasBody: false) }
     }
   }
 
@@ -70,106 +69,77 @@ extension Session {
 
   /// Opens a plain answer whose body follows by `send` and ends with `endResponse`.
   public func beginResponse(_ stream: Int32, status: Int, contentType: String) {
-    guard let at = streams.index(forKey: stream), !streams.values[at].isResponded else { return }
-    streams.values[at].isResponded = true
-    let code = Array(String(status).utf8)
-    let type = Array(contentType.utf8)
-    unsafe code.withUnsafeBufferPointer { code in
-      unsafe type.withUnsafeBufferPointer { type in
-        var head = unsafe [field(":status", code), field("content-type", type)]
-        unsafe submit(stream, &head, hasBody: true)
-      }
+    guard let at = place(of: stream), !state.streams[at].isResponded else { return }
+    state.streams[at].isResponded = true
+    unsafe withHead(String(status), contentType, then: nil) {
+      unsafe submit(stream, $0, hasBody: true)
     }
   }
 
   public func endResponse(_ stream: Int32) {
-    guard let at = streams.index(forKey: stream), streams.values[at].isResponded else { return }
-    streams.values[at].isEnding = true
+    guard let at = place(of: stream), state.streams[at].isResponded else { return }
+    state.streams[at].isEnding = true
     unsafe nghttp2_session_resume_data(session, stream)
   }
 
-  private func submit(_ stream: Int32, _ head: inout [nghttp2_nv], hasBody: Bool) {
+  private func submit(
+    _ stream: Int32, _ head: UnsafeBufferPointer<nghttp2_nv>, hasBody: Bool
+  ) {
     guard hasBody else {
-      unsafe nghttp2_submit_response(session, stream, &head, head.count, nil)
+      unsafe nghttp2_submit_response(session, stream, head.baseAddress, head.count, nil)
       return
     }
     var provider = unsafe nghttp2_data_provider()
     unsafe provider.read_callback = readBody
-    unsafe nghttp2_submit_response(session, stream, &head, head.count, &provider)
+    unsafe nghttp2_submit_response(session, stream, head.baseAddress, head.count, &provider)
+  }
+}
+
+extension Session.Stream {
+  /// Bytes that are queued and not sent.
+  var waiting: Int { queue.count - sent }
+}
+
+extension Session.State {
+  mutating func enqueue(_ at: Int, _ bytes: RawSpan) {
+    streams[at].queue.append(contentsOf: bytes)
+    queuedBytes += bytes.byteCount
+    if streams[at].waiting >= Session.Limits.sendQueueBytes { streams[at].wasFull = true }
   }
 
+  func isDrained(_ at: Int) -> Bool { streams[at].waiting == 0 }
+
   /// Gives the next bytes of a stream's body to nghttp2.
-  func fill(
-    _ stream: Int32, _ buffer: UnsafeMutablePointer<UInt8>, _ capacity: Int,
-    _ flags: UnsafeMutablePointer<UInt32>
+  mutating func fill(
+    _ place: Session.StreamPlace, _ buffer: UnsafeMutablePointer<UInt8>, _ capacity: Int
   ) -> Int {
-    guard let at = streams.index(forKey: stream) else {
-      return Int(NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue)
+    let at = place.place
+    let count = min(streams[at].waiting, capacity)
+    guard count > 0 else { return 0 }
+    let sent = streams[at].sent
+    unsafe streams[at].queue.withUnsafeBufferPointer {
+      unsafe buffer.update(from: $0.baseAddress! + sent, count: count)
     }
-    let waiting = streams.values[at].queue.count - streams.values[at].sent
-    let count = min(waiting, capacity)
-    if count > 0 {
-      unsafe streams.values[at].queue.withUnsafeBufferPointer {
-        unsafe buffer.update(from: $0.baseAddress! + streams.values[at].sent, count: count)
-      }
-      drained(at, stream, count)
-    }
-    guard waiting == count else { return count }
-    guard streams.values[at].isEnding else {
-      return count > 0 ? count : Int(NGHTTP2_ERR_DEFERRED.rawValue)
-    }
-    unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
-    if case .grpc(let status, let message) = streams.values[at].trailers {
-      unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-      unsafe withStatus(status, message) { fields in
-        var fields = unsafe fields
-        unsafe nghttp2_submit_trailer(session, stream, &fields, fields.count)
-      }
-    }
+    drained(place, count)
     return count
   }
 
-  private func drained(_ at: Dictionary<Int32, Stream>.Index, _ stream: Int32, _ count: Int) {
-    streams.values[at].sent += count
+  private mutating func drained(_ place: Session.StreamPlace, _ count: Int) {
+    let at = place.place
+    streams[at].sent += count
     queuedBytes -= count
-    let sent = streams.values[at].sent
-    let total = streams.values[at].queue.count
+    let sent = streams[at].sent
+    let total = streams[at].queue.count
     if sent == total {
-      streams.values[at].queue.removeAll(keepingCapacity: total <= 16 << 10)
-      streams.values[at].sent = 0
+      streams[at].queue.removeAll(keepingCapacity: total <= Session.Limits.keptQueueBytes)
+      streams[at].sent = 0
     } else if sent > 256 << 10, sent > total / 2 {
-      streams.values[at].queue.removeFirst(sent)
-      streams.values[at].sent = 0
+      streams[at].queue.removeFirst(sent)
+      streams[at].sent = 0
     }
-    let left = streams.values[at].queue.count - streams.values[at].sent
-    if streams.values[at].wasFull, left < Limits.sendQueueBytes / 2 {
-      streams.values[at].wasFull = false
-      events.append(.writable(stream: stream))
-    }
-  }
-
-  private func withStatus(_ status: Int32, _ message: [UInt8], _ body: ([nghttp2_nv]) -> Void) {
-    let code = Array(String(status).utf8)
-    unsafe code.withUnsafeBufferPointer { code in
-      unsafe message.withUnsafeBufferPointer { message in
-        unsafe body([field("grpc-status", code), field("grpc-message", message)])
-      }
+    if streams[at].wasFull, streams[at].waiting < Session.Limits.sendQueueBytes / 2 {
+      streams[at].wasFull = false
+      events.append(.writable(place))
     }
   }
-}
-
-private func field(_ name: StaticString, _ value: StaticString) -> nghttp2_nv {
-  unsafe nghttp2_nv(
-    name: UnsafeMutablePointer(mutating: name.utf8Start),
-    value: UnsafeMutablePointer(mutating: value.utf8Start),
-    namelen: name.utf8CodeUnitCount, valuelen: value.utf8CodeUnitCount,
-    flags: UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue | NGHTTP2_NV_FLAG_NO_COPY_VALUE.rawValue))
-}
-
-private func field(_ name: StaticString, _ value: UnsafeBufferPointer<UInt8>) -> nghttp2_nv {
-  unsafe nghttp2_nv(
-    name: UnsafeMutablePointer(mutating: name.utf8Start),
-    value: UnsafeMutablePointer(mutating: value.baseAddress),
-    namelen: name.utf8CodeUnitCount, valuelen: value.count,
-    flags: UInt8(NGHTTP2_NV_FLAG_NO_COPY_NAME.rawValue))
 }

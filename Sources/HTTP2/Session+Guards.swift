@@ -15,14 +15,9 @@ extension Session {
     var hasSentSincePing = false
   }
 
-  /// Pings forgiven before the client is told to go (grpc-go: maxPingStrikes).
-  private static let pingStrikesMax = 2
-  /// The least time between pings while no stream is open (grpc-go: defaultPingTimeout).
-  private static let idlePingInterval: UInt64 = 2 * 3600 * 1_000_000_000
-
   /// Asks the client for a sign of life.
   public func ping() {
-    unansweredPings += 1
+    state.unansweredPings += 1
     unsafe nghttp2_submit_ping(session, 0, nil)
   }
 
@@ -31,56 +26,72 @@ extension Session {
   public func beginShutdown() { unsafe nghttp2_submit_shutdown_notice(session) }
 
   public func goAway(code: UInt32 = 0, text: StaticString = "") {
-    let last = unsafe nghttp2_session_get_last_proc_stream_id(session)
-    unsafe nghttp2_submit_goaway(session, 0, last, code, text.utf8Start, text.utf8CodeUnitCount)
+    unsafe submitGoAway(session, code: code, text: text)
   }
 
   public func reset(_ stream: Int32, code: UInt32) {
     unsafe nghttp2_submit_rst_stream(session, 0, stream, code)
   }
+}
 
-  private func condemn(_ text: StaticString) {
-    guard !guards.isCondemned else { return }
-    guards.isCondemned = true
-    goAway(code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: text)
-  }
+func submitGoAway(_ session: OpaquePointer?, code: UInt32, text: StaticString) {
+  let last = unsafe nghttp2_session_get_last_proc_stream_id(session)
+  unsafe nghttp2_submit_goaway(session, 0, last, code, text.utf8Start, text.utf8CodeUnitCount)
+}
 
+extension Session.State {
   /// The rules of grpc-go: a ping after an answer went out is always right (clients measure the
   /// bandwidth by it); else pings keep `pingIntervalMin`, and two hours while no stream is open.
-  func pinged(isAnswer: Bool) {
+  /// True: the client is to be told to go.
+  mutating func pinged(isAnswer: Bool) -> Bool {
     if isAnswer {
       unansweredPings = 0
-      return
+      return false
     }
     defer { guards.lastPing = now }
     if guards.hasSentSincePing {
       guards.hasSentSincePing = false
       guards.pingStrikes = 0
-      return
+      return false
     }
-    guard settings.pingIntervalMin > 0, let last = guards.lastPing else { return }
-    let interval = streams.isEmpty ? Self.idlePingInterval : settings.pingIntervalMin
-    guard now &- last < interval else { return }
+    guard pingIntervalMin > 0, let last = guards.lastPing else { return false }
+    let interval = openStreams == 0 ? Self.idlePingInterval : pingIntervalMin
+    guard now &- last < interval else { return false }
     guards.pingStrikes += 1
-    if guards.pingStrikes > Self.pingStrikesMax { condemn("too_many_pings") }
+    return guards.pingStrikes > Self.pingStrikesMax && condemn()
   }
 
-  func closed(_ stream: Int32, code: UInt32) {
-    guard let old = streams.removeValue(forKey: stream) else { return }
-    queuedBytes -= old.queue.count - old.sent
-    if !old.isResponded, code != 0 { countEarlyReset() }
-    events.append(.closed(stream: stream, code: code))
+  /// Notes the end of a stream. True: the client is to be told to go.
+  mutating func closed(_ place: Session.StreamPlace, code: UInt32) -> Bool {
+    let at = place.place
+    queuedBytes -= streams[at].waiting
+    openStreams -= 1
+    let isEarly = !streams[at].isResponded && code != 0
+    closedPlaces.append(at)
+    events.append(.closed(place, code: code))
+    return isEarly && countEarlyReset()
   }
 
-  private func countEarlyReset() {
-    let step = 1_000_000_000 / Limits.earlyResetsPerSecond
+  /// False: it was condemned before.
+  private mutating func condemn() -> Bool {
+    defer { guards.isCondemned = true }
+    return !guards.isCondemned
+  }
+
+  private mutating func countEarlyReset() -> Bool {
+    let step = 1_000_000_000 / Session.Limits.earlyResetsPerSecond
     let earned = (now &- guards.refilledAt) / step
     if earned > 0 {
       guards.resetsLeft = min(
-        Limits.earlyResetsBurst, guards.resetsLeft + Int(clamping: min(earned, 1 << 20)))
+        Session.Limits.earlyResetsBurst, guards.resetsLeft + Int(clamping: min(earned, 1 << 20)))
       guards.refilledAt = now
     }
     guards.resetsLeft -= 1
-    if guards.resetsLeft < 0 { condemn("too_many_resets") }
+    return guards.resetsLeft < 0 && condemn()
   }
+
+  /// Pings forgiven before the client is told to go (grpc-go: maxPingStrikes).
+  private static let pingStrikesMax = 2
+  /// The least time between pings while no stream is open (grpc-go: defaultPingTimeout).
+  private static let idlePingInterval: UInt64 = 2 * 3600 * 1_000_000_000
 }

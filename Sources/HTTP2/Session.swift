@@ -15,16 +15,22 @@ public import Basics
     public var value: Slice
   }
 
+  /// A stream, and where the session keeps it until `clearEvents` follows its end.
+  public struct StreamPlace: Sendable {
+    public var stream: Int32
+    public var place: Int
+  }
+
   public enum Event: Sendable {
     /// A request's header block is complete; its fields are `fields[range]`.
-    case headers(stream: Int32, fields: Range<Int>)
-    case data(stream: Int32, bytes: Slice)
+    case headers(StreamPlace, fields: Range<Int>)
+    case data(StreamPlace, bytes: Slice)
     /// The client will send nothing more on the stream.
-    case endOfStream(stream: Int32)
+    case endOfStream(StreamPlace)
     /// The stream is over, whole or reset; nothing can be sent on it any more.
-    case closed(stream: Int32, code: UInt32)
+    case closed(StreamPlace, code: UInt32)
     /// The send queue of a stream fell under `Limits.sendQueueBytes` again.
-    case writable(stream: Int32)
+    case writable(StreamPlace)
   }
 
   public enum Limits {
@@ -40,6 +46,8 @@ public import Basics
     public static let earlyResetsPerSecond: UInt64 = 100
     /// Bytes of events that are kept allocated between two calls of `receive`.
     static let keptBytes = 64 << 10
+    /// Bytes of a stream's queue that are kept allocated for the next stream.
+    static let keptQueueBytes = 4 << 10
   }
 
   public struct Settings: Sendable {
@@ -65,6 +73,9 @@ public import Basics
   }
 
   struct Stream {
+    var id: Int32 = 0
+    /// The owner's own number for the stream.
+    var tag: UInt64 = 0
     var queue: [UInt8] = []
     var sent = 0
     var isResponded = false
@@ -78,24 +89,54 @@ public import Basics
     case grpc(status: Int32, message: [UInt8])
   }
 
-  public internal(set) var events: [Event] = []
-  public internal(set) var eventBytes: [UInt8] = []
-  public internal(set) var fields: [Field] = []
-  /// Set by the owner before `receive`: monotonic ns.
-  public var now: UInt64 = 0
+  /// What nghttp2's callbacks change.
+  struct State {
+    var events: [Event] = []
+    var eventBytes: [UInt8] = []
+    var fields: [Field] = []
+    var now: UInt64 = 0
+    var queuedBytes = 0
+    var unansweredPings = 0
+    /// Reused by later streams, with their queues' memory.
+    var streams: [Stream] = []
+    var freePlaces: [Int] = []
+    /// Freed when their `closed` events have been handled.
+    var closedPlaces: [Int] = []
+    var openStreams = 0
+    var pingIntervalMin: UInt64 = 0
+    var block = Block()
+    var guards = Guards()
+  }
 
-  /// Bytes in the send queues of all streams.
-  public internal(set) var queuedBytes = 0
-  public internal(set) var unansweredPings = 0
-
-  var streams: [Int32: Stream] = [:]
-  var block = Block()
-  var session: OpaquePointer?
+  /// In memory of its own, nghttp2's user data, so that callbacks reach it without the cost of
+  /// a class's property. Never held open across a call of nghttp2 that calls back.
+  private let memory: UnsafeMutablePointer<State>
+  let session: OpaquePointer
   let settings: Settings
-  var guards = Guards()
+
+  var state: State {
+    _read { yield unsafe memory.pointee }
+    _modify { yield unsafe &memory.pointee }
+  }
+
+  public var events: [Event] { state.events }
+  public var eventBytes: [UInt8] { state.eventBytes }
+  public var fields: [Field] { state.fields }
+  /// Set by the owner before `receive`: monotonic ns.
+  public var now: UInt64 {
+    get { state.now }
+    set { state.now = newValue }
+  }
+  /// Bytes in the send queues of all streams.
+  public var queuedBytes: Int { state.queuedBytes }
+  public var unansweredPings: Int { state.unansweredPings }
+  public var openStreams: Int { state.openStreams }
 
   public init(settings: Settings) {
     self.settings = settings
+    unsafe memory = .allocate(capacity: 1)
+    unsafe memory.initialize(to: State())
+    unsafe memory.pointee.pingIntervalMin = settings.pingIntervalMin
     var callbacks: OpaquePointer?
     unsafe nghttp2_session_callbacks_new(&callbacks)
     unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
@@ -114,8 +155,9 @@ public import Basics
     unsafe nghttp2_option_set_max_outbound_ack(option, 1000)
     // A client that ends many short watches resets streams at more than nghttp2's 33 a second.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, 10_000, 1000)
-    unsafe nghttp2_session_server_new2(
-      &session, callbacks, Unmanaged.passUnretained(self).toOpaque(), option)
+    var made: OpaquePointer?
+    unsafe nghttp2_session_server_new2(&made, callbacks, memory, option)
+    unsafe session = made!
     unsafe nghttp2_option_del(option)
     unsafe nghttp2_session_callbacks_del(callbacks)
     var entries = [
@@ -133,7 +175,11 @@ public import Basics
     unsafe nghttp2_session_set_local_window_size(session, 0, 0, Limits.windowBytes)
   }
 
-  deinit { unsafe nghttp2_session_del(session) }
+  deinit {
+    unsafe nghttp2_session_del(session)
+    unsafe memory.deinitialize(count: 1)
+    unsafe memory.deallocate()
+  }
 
   /// Takes bytes of the connection. False: the client broke the protocol; what `output` still
   /// gives (a GOAWAY) goes out and the connection is closed.
@@ -142,30 +188,11 @@ public import Basics
       unsafe nghttp2_session_mem_recv(
         session, $0.baseAddress?.assumingMemoryBound(to: UInt8.self), $0.count)
     }
-    return taken >= 0 && !guards.isCondemned
+    return taken >= 0 && !state.guards.isCondemned
   }
 
   /// Forgets what was handled; the fields of a header block that is half read stay.
-  public func clearEvents() {
-    events.removeAll(keepingCapacity: events.capacity <= Limits.keptBytes / 16)
-    guard !block.isOpen || block.start == fields.count else { return keepOpenBlock() }
-    block.start = 0
-    let isSmall = eventBytes.capacity <= Limits.keptBytes * 2
-    eventBytes.removeAll(keepingCapacity: isSmall)
-    fields.removeAll(keepingCapacity: isSmall && fields.capacity <= Limits.keptBytes / 16)
-  }
-
-  private func keepOpenBlock() {
-    let shift = Int(fields[block.start].name.start)
-    fields.removeFirst(block.start)
-    eventBytes.removeFirst(shift)
-    block.start = 0
-    for i in fields.indices {
-      let (name, value) = (fields[i].name, fields[i].value)
-      fields[i].name = Slice(start: Int(name.start) - shift, count: Int(name.count))
-      fields[i].value = Slice(start: Int(value.start) - shift, count: Int(value.count))
-    }
-  }
+  public func clearEvents() { state.clearEvents() }
 
   /// Appends what is to be sent now, up to about `limit` bytes.
   public func output(into bytes: inout [UInt8], limit: Int) {
@@ -182,5 +209,20 @@ public import Basics
     unsafe nghttp2_session_want_read(session) == 0 && nghttp2_session_want_write(session) == 0
   }
 
-  public var openStreams: Int { streams.count }
+  /// The owner's own number for the stream at a place; 0 at first.
+  public func tag(_ place: Int) -> UInt64 { state.streams[place].tag }
+  public func setTag(_ place: Int, _ tag: UInt64) { state.streams[place].tag = tag }
+
+  /// Calls `body` with the tag of every stream.
+  public func forEachTag(_ body: (UInt64) -> Void) {
+    for stream in state.streams where stream.id != 0 && stream.tag != 0 { body(stream.tag) }
+  }
+
+  /// Where a stream is kept; nil when it is over.
+  func place(of stream: Int32) -> Int? {
+    guard let data = unsafe nghttp2_session_get_stream_user_data(session, stream) else {
+      return nil
+    }
+    return Int(bitPattern: data) - 1
+  }
 }

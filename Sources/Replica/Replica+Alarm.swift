@@ -64,7 +64,7 @@ extension Replica {
     case .leaseGrant: cost = Quota.leaseBytes
     default: return true
     }
-    return Quota.hasRoom(for: cost, used: store.backend.sizes().total, quota: config.quotaBytes)
+    return Quota.hasRoom(for: cost, used: backendBytes, quota: config.quotaBytes)
   }
 }
 

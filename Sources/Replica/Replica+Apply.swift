@@ -9,6 +9,7 @@ extension Replica {
   /// nanoseconds). Entries up to the store's consistent index are applied to membership only.
   /// An entry that cannot be read ends the process: to go on would be to diverge.
   public mutating func apply(_ entries: [Entry], now: UInt64, into outcome: inout Outcome) {
+    backendBytes = store.backend.sizes().total
     for entry in entries {
       precondition(
         appliedIndex == .zero || entry.index == appliedIndex + 1, "an entry is missing")

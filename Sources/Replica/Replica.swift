@@ -60,6 +60,8 @@ public struct Replica<B: Backend>: ~Copyable {
   var startedTerm = Term.zero
   /// Whether an alarm for lack of space has been proposed and not yet been seen.
   var noSpaceProposed = false
+  /// What the backend took when the batch in hand began.
+  var backendBytes = 0
   /// Compactions whose callers wait until it is done on disk.
   var physicalCompactions: [UInt64] = []
   /// Whether a compaction has steps left.

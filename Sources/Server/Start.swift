@@ -123,7 +123,7 @@ public enum Server {
           status: status, limits: limits, loop: number,
           startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1)
         do {
-          let loop = try IOLoop(
+          let loop = try IOLoop.open(
             number: number, shared: shared, settings: settings, services: services,
             reader: try shared.backend.makeReader(), listeners: listeners)
           loop.run()

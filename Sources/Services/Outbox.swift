@@ -11,7 +11,9 @@ public struct CallID: Hashable, Comparable, Sendable {
 /// What one wake of a loop has to send and to ask. Kept and cleared by the shell.
 public struct Outbox: Sendable {
   public enum Reply: Sendable {
-    /// One message, in the arena.
+    /// The one message of a call that ends well with it, in the arena.
+    case answer(CallID, Slice)
+    /// One message of several, in the arena.
     case message(CallID, Slice)
     /// The end of the call: OK when there is no failure. Nothing follows.
     case finish(CallID, Failure?)
@@ -33,6 +35,12 @@ public struct Outbox: Sendable {
     let slice = Slice(start: arena.count, count: bytes.byteCount)
     arena.append(contentsOf: bytes)
     replies.append(.message(call, slice))
+  }
+
+  mutating func answer(_ call: CallID, _ bytes: RawSpan) {
+    let slice = Slice(start: arena.count, count: bytes.byteCount)
+    arena.append(contentsOf: bytes)
+    replies.append(.answer(call, slice))
   }
 
   mutating func finish(_ call: CallID, _ failure: Failure?) {

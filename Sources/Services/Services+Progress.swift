@@ -7,7 +7,7 @@ extension Services {
   public mutating func completed(_ batch: borrowing CompletionBatch, out: inout Outbox) {
     for item in batch.items {
       guard let id = waits.take(item.id), let call = calls[id] else { continue }
-      if call.waiter != nil {
+      if call.hasWaiter {
         let response = batch.arena.rawSpan.extracting(item.payload)
         advance(id, failure: item.failure, response, out: &out)
         continue
@@ -67,7 +67,7 @@ extension Services {
 
   /// A read may see what is applied now.
   private mutating func ready(_ read: Read, out: inout Outbox) {
-    guard calls[read.call] != nil else { return }
+    guard calls.contains(read.call) else { return }
     guard case .query(let kind) = read.kind else {
       reads.ready.append(read)
       return
@@ -90,7 +90,7 @@ extension Services {
   /// Ends a call, or tells the course it is in.
   mutating func fail(_ id: CallID, _ failure: Failure, out: inout Outbox) {
     guard let call = calls[id] else { return }
-    if call.waiter != nil {
+    if call.hasWaiter {
       advance(id, failure: failure, RawSpan(), out: &out)
     } else {
       finish(id, failure, out: &out)

@@ -22,7 +22,7 @@ extension Services {
 
   /// Plans all reads that may go ahead. Under the store's read lock.
   public mutating func plan(store: borrowing Store<B>, reader: inout B.Reader) {
-    for read in reads.ready where calls[read.call] != nil {
+    for read in reads.ready where calls.contains(read.call) {
       var result: Planned.Result
       do throws(Failure) {
         result = try plan(read, store, &reader)
@@ -73,7 +73,7 @@ extension Services {
         continue
       }
       guard let call = calls[item.call] else { continue }
-      if call.waiter != nil {
+      if call.hasWaiter {
         advance(item.call, failure: nil, response.rawSpan, out: &out)
       } else {
         answer(item.call, response.rawSpan, out: &out)

@@ -17,8 +17,27 @@ struct Call {
   var outstanding = 0
   /// What MoveLeader waits for.
   var transferee: NodeID?
+  private var course = Course.none
+
+  init(method: Method, needsLeader: Bool, deadline: UInt64) {
+    self.method = method
+    self.needsLeader = needsLeader
+    self.deadline = deadline
+  }
+
+  /// Few calls have a course, so that it has memory of its own.
+  private indirect enum Course {
+    case none
+    case running(Waiter)
+  }
+
+  var hasWaiter: Bool { if case .running = course { true } else { false } }
+
   /// The course of a Lock, Campaign, Observe or the like.
-  var waiter: Waiter?
+  var waiter: Waiter? {
+    get { if case .running(let waiter) = course { waiter } else { nil } }
+    set { course = newValue.map(Course.running) ?? .none }
+  }
 }
 
 /// The gRPC services of one io loop, sans-I/O: calls and messages in, replies, proposals and
@@ -32,8 +51,7 @@ public struct Services<B: Backend>: ~Copyable {
   let digest: Digest
   var random: Random
   var ids: RequestIDs
-  /// Looked up, never walked through.
-  var calls: [CallID: Call] = [:]
+  var calls = CallTable<Call>(givesNumbers: false)
   /// Streams that end when the leader is lost, in order of their opening.
   var leaderStreams: [CallID] = []
   /// Calls that wait for leadership to move.
@@ -74,7 +92,6 @@ public struct Services<B: Backend>: ~Copyable {
     _ id: CallID, _ method: Method, needsLeader: Bool, timeout: UInt64?, token: [UInt8],
     out: inout Outbox
   ) {
-    precondition(calls[id] == nil, "a call's number is used twice")
     guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
     if needsLeader, status.leader == .none { return out.finish(id, .noLeader) }
     if status.isLearner, method.isServerStreaming, method != .healthWatch {
@@ -87,7 +104,7 @@ public struct Services<B: Backend>: ~Copyable {
       if !isBeyond { deadlines.insert(deadline, id) }
     }
     if needsLeader, method.isServerStreaming { leaderStreams.append(id) }
-    calls[id] = call
+    calls.insert(call, as: id)
   }
 
   /// Takes one message of a call. A call that is over is ignored: its end is on the way.
@@ -124,7 +141,7 @@ public struct Services<B: Backend>: ~Copyable {
 
   /// The client has gone; nothing more is said to it and all it held is freed.
   public mutating func cancelled(_ id: CallID, out: inout Outbox) {
-    guard calls[id] != nil else { return }
+    guard calls.contains(id) else { return }
     close(id, out: &out)
   }
 
@@ -137,14 +154,13 @@ public struct Services<B: Backend>: ~Copyable {
 
   /// Sends the response of a call with only one, and ends it.
   mutating func answer(_ id: CallID, _ response: RawSpan, out: inout Outbox) {
-    guard calls[id] != nil else { return }
-    out.message(id, response)
-    out.finish(id, nil)
+    guard calls.contains(id) else { return }
+    out.answer(id, response)
     close(id, out: &out)
   }
 
   private mutating func close(_ id: CallID, out: inout Outbox) {
-    guard let call = calls.removeValue(forKey: id) else { return }
+    guard let call = calls.remove(id) else { return }
     if call.needsLeader, call.method.isServerStreaming { leaderStreams.removeAll { $0 == id } }
     if call.transferee != nil { transfers.removeAll { $0 == id } }
     if call.method == .watch { closeWatch(id) }

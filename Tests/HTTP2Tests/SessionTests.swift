@@ -46,7 +46,8 @@ import Testing
     var kinds: [String] = []
     for event in session.events {
       switch event {
-      case .headers(let stream, let range):
+      case .headers(let at, let range):
+        let stream = at.stream
         let names = session.fields[range].map {
           String(decoding: session.eventBytes[$0.name.range], as: UTF8.self)
         }
@@ -132,7 +133,10 @@ import Testing
     #expect(feed(session, Self.frame(1, 1, 1, first) + Self.frame(9, 4, 1, rest)))
     #expect(session.events.isEmpty)
     #expect(feed(session, Self.frame(1, 5, 3, Self.request)))
-    #expect(session.events.contains { if case .headers(3, _) = $0 { true } else { false } })
+    #expect(
+      session.events.contains { event in
+        if case .headers(let at, _) = event { at.stream == 3 } else { false }
+      })
   }
 
   func feed(_ session: Session, _ bytes: [UInt8]) -> Bool { session.receive(bytes.rawSpan) }
@@ -165,7 +169,7 @@ import Testing
     session.output(into: &output, limit: 8 << 20)
     #expect(session.isWritable(1))
     let told = session.events.contains {
-      if case .writable(stream: 1) = $0 { true } else { false }
+      if case .writable(let at) = $0 { at.stream == 1 } else { false }
     }
     #expect(told)
   }

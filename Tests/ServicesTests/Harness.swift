@@ -150,6 +150,9 @@ final class Harness {
   private func deliverOutbox() {
     for reply in outbox.replies {
       switch reply {
+      case .answer(let call, let slice):
+        messages.append((call, outbox.arena.rawSpan.extracting(slice).copied()))
+        finished.append((call, nil))
       case .message(let call, let slice):
         messages.append((call, outbox.arena.rawSpan.extracting(slice).copied()))
       case .finish(let call, let failure): finished.append((call, failure))

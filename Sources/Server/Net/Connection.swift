@@ -1,9 +1,7 @@
 internal import Basics
-internal import GRPC
 internal import HTTP1
 internal import HTTP2
 internal import Platform
-internal import Services
 
 /// One client's connection, one io thread's: the socket, what speaks on it, and what waits to be
 /// written. A class, because calls and the poller both point at it.
@@ -45,22 +43,12 @@ final class Connection {
     case done
   }
 
-  /// A gRPC call's stream.
-  struct Stream {
-    var call: CallID
-    var reader: MessageReader
-    var isGzip: Bool
-    /// Plain requests over HTTP/2 keep their path here.
-    var plain: (method: String, path: String, query: String)?
-  }
-
   let token: UInt64
   let socket: Socket
   let openedAt: UInt64
   var speaker = Speaker.unknown([])
   var parser: RequestParser
-  var streams: [Int32: Stream] = [:]
-  /// Bytes that the streams' readers hold.
+  /// Bytes of messages that have not come whole yet, of all calls.
   var heldBytes = 0
   var output: [UInt8] = []
   var sent = 0
@@ -86,12 +74,6 @@ final class Connection {
   }
 
   var waitingBytes: Int { output.count - sent }
-
-  func removeStream(_ stream: Int32) -> Stream? {
-    guard let old = streams.removeValue(forKey: stream) else { return nil }
-    heldBytes -= old.reader.held.count
-    return old
-  }
 
   /// Closed once everything is written.
   func end() {

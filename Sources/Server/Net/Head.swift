@@ -58,12 +58,11 @@ struct Head {
   }
 
   /// What a plain request asks for.
-  func plain() -> (method: String, path: String, query: String) {
+  func plain() -> PlainRequest {
     let halves = text(path).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    return (
-      text(method), halves.first.map(String.init) ?? "",
-      halves.count > 1 ? String(halves[1]) : ""
-    )
+    return PlainRequest(
+      method: text(method), path: halves.first.map(String.init) ?? "",
+      query: halves.count > 1 ? String(halves[1]) : "")
   }
 
   /// What is wrong with a call's headers, in grpc-go's words.

@@ -4,7 +4,7 @@ internal import Platform
 internal import Services
 
 extension IOLoop {
-  func handle(_ event: Poller.Event) {
+  mutating func handle(_ event: Poller.Event) {
     if event.token == Self.wakeToken { return }
     if event.token >= Self.listenerTokens {
       accept(listeners[Int(event.token - Self.listenerTokens)])
@@ -20,7 +20,7 @@ extension IOLoop {
 
   // MARK: Coming
 
-  private func accept(_ listener: Int32) {
+  private mutating func accept(_ listener: Int32) {
     while true {
       let accepted: Socket?
       do throws(Errno) {
@@ -41,7 +41,7 @@ extension IOLoop {
     }
   }
 
-  func setAccepting(_ isAccepting: Bool) {
+  mutating func setAccepting(_ isAccepting: Bool) {
     self.isAccepting = isAccepting
     for (place, listener) in listeners.enumerated() {
       try? poller.change(
@@ -49,7 +49,7 @@ extension IOLoop {
     }
   }
 
-  func add(_ socket: consuming Socket) {
+  mutating func add(_ socket: consuming Socket) {
     guard connections.count < Limits.connectionsMax else {
       shared.log.warn("too many connections; one was closed")
       return
@@ -65,7 +65,7 @@ extension IOLoop {
 
   // MARK: Bytes in
 
-  private func read(_ connection: Connection) {
+  private mutating func read(_ connection: Connection) {
     for _ in 0..<Connection.Limits.readsPerWake {
       guard connections[connection.token] != nil, connection.isReading else { return }
       let count: Int?
@@ -87,7 +87,7 @@ extension IOLoop {
   }
 
   /// The client sends no more. One of HTTP/1.1 may still wait for its answers.
-  private func ended(_ connection: Connection) {
+  private mutating func ended(_ connection: Connection) {
     guard case .http1 = connection.speaker, case .none = connection.ending,
       connection.waitingBytes > 0
     else { return close(connection) }
@@ -97,7 +97,7 @@ extension IOLoop {
 
   /// The door of a connection's bytes in clear: what decrypts them would stand before it, and
   /// what encrypts `Connection.output` behind.
-  private func receive(_ connection: Connection, _ bytes: RawSpan) {
+  private mutating func receive(_ connection: Connection, _ bytes: RawSpan) {
     mark(connection)
     switch connection.speaker {
     case .unknown(var start):
@@ -109,7 +109,7 @@ extension IOLoop {
   }
 
   /// The first bytes tell HTTP/2 from HTTP/1.1 (RFC 9113 §3.4).
-  private func greet(_ connection: Connection, _ start: [UInt8]) {
+  private mutating func greet(_ connection: Connection, _ start: [UInt8]) {
     let preface = [UInt8]("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     let shared = min(start.count, preface.count)
     guard start[..<shared] == preface[..<shared] else {
@@ -127,14 +127,14 @@ extension IOLoop {
 
   // MARK: Bytes out
 
-  func mark(_ connection: Connection) {
+  mutating func mark(_ connection: Connection) {
     guard !connection.isDirty else { return }
     connection.isDirty = true
     dirty.append(connection)
   }
 
   /// Writes once to each connection that something happened on.
-  func writeAll() {
+  mutating func writeAll() {
     var at = 0
     while at < dirty.count {
       let connection = dirty[at]
@@ -154,7 +154,7 @@ extension IOLoop {
   }
 
   /// Goes on with an end that all is written for. False: the connection is closed.
-  private func settle(_ connection: Connection) -> Bool {
+  private mutating func settle(_ connection: Connection) -> Bool {
     switch connection.ending {
     case .none: return true
     case .writing:
@@ -166,7 +166,7 @@ extension IOLoop {
     }
   }
 
-  private func watch(_ connection: Connection) {
+  private mutating func watch(_ connection: Connection) {
     if connection.hasPausedRequests, connection.takesRequests { serveHTTP1(connection) }
     if case .writing = connection.ending, connection.endsBy == .max {
       connection.endsBy = now + Limits.endingNanoseconds
@@ -180,17 +180,18 @@ extension IOLoop {
 
   // MARK: Going
 
-  func close(_ connection: Connection) {
+  mutating func close(_ connection: Connection) {
     guard connections.removeValue(forKey: connection.token) != nil else { return }
     try? poller.remove(connection.socket.fd)
-    for stream in connection.streams.values where calls.removeValue(forKey: stream.call) != nil {
-      services.cancelled(stream.call, out: &out)
+    guard case .http2(let session) = connection.speaker else { return }
+    session.forEachTag { tag in
+      let id = CallID(tag - 1)
+      if end(id) != nil { services.cancelled(id, out: &out) }
     }
-    connection.streams = [:]
   }
 
   /// Looks at all connections: which are overdue, and which must show that they live.
-  func sweep() {
+  mutating func sweep() {
     if isListening, !isAccepting, !isStopping { setAccepting(true) }
     for connection in Array(connections.values) {
       if now > connection.endsBy || isOverdue(connection) {
@@ -215,7 +216,7 @@ extension IOLoop {
   }
 
   /// etcd: `--grpc-keepalive-interval` and `--grpc-keepalive-timeout`.
-  private func keepAlive(_ connection: Connection, _ session: Session) {
+  private mutating func keepAlive(_ connection: Connection, _ session: Session) {
     if connection.pingedAt > 0 {
       if settings.keepaliveTimeout > 0, now &- connection.pingedAt > settings.keepaliveTimeout {
         close(connection)

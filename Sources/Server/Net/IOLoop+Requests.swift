@@ -7,7 +7,7 @@ internal import Services
 extension IOLoop {
   // MARK: HTTP/2
 
-  func receive(_ connection: Connection, _ session: Session, _ bytes: RawSpan) {
+  mutating func receive(_ connection: Connection, _ session: Session, _ bytes: RawSpan) {
     session.now = now
     let isFine = session.receive(bytes)
     takeEvents(connection, session)
@@ -15,39 +15,50 @@ extension IOLoop {
   }
 
   /// Events that writing brought: streams that are over, or can be written to again.
-  func takeLateEvents(_ connection: Connection, _ session: Session) {
+  mutating func takeLateEvents(_ connection: Connection, _ session: Session) {
     if !session.events.isEmpty { takeEvents(connection, session) }
   }
 
-  private func takeEvents(_ connection: Connection, _ session: Session) {
+  private mutating func takeEvents(_ connection: Connection, _ session: Session) {
+    let arena = session.eventBytes
     for event in session.events {
       switch event {
-      case .headers(let stream, let fields): open(connection, session, stream, fields)
-      case .data(let stream, let slice): receive(connection, session, stream, slice)
-      case .endOfStream(let stream): halfClosed(connection, session, stream)
-      case .closed(let stream, _):
-        if let old = connection.removeStream(stream),
-          calls.removeValue(forKey: old.call) != nil
-        {
-          services.cancelled(old.call, out: &out)
-        }
-      case .writable(let stream):
-        if let call = connection.streams[stream]?.call { services.writable(call, true) }
+      case .headers(let at, let fields): open(connection, session, at, fields)
+      case .data(let at, let slice):
+        if let id = call(session, at) { receive(id, session, arena, slice) }
+      case .endOfStream(let at): if let id = call(session, at) { halfClosed(id, session) }
+      case .closed(let at, _):
+        if let id = call(session, at), end(id) != nil { services.cancelled(id, out: &out) }
+      case .writable(let at): if let id = call(session, at) { services.writable(id, true) }
       }
     }
     session.clearEvents()
   }
 
-  private func open(
-    _ connection: Connection, _ session: Session, _ stream: Int32, _ range: Range<Int>
+  /// The call of a stream, which knows it by the number after its own.
+  private func call(_ session: Session, _ at: Session.StreamPlace) -> CallID? {
+    let tag = session.tag(at.place)
+    return tag == 0 ? nil : CallID(tag - 1)
+  }
+
+  private mutating func add(_ call: OpenCall, _ session: Session, _ at: Session.StreamPlace)
+    -> CallID
+  {
+    let id = calls.insert(call)
+    session.setTag(at.place, id.rawValue + 1)
+    return id
+  }
+
+  private mutating func open(
+    _ connection: Connection, _ session: Session, _ at: Session.StreamPlace, _ range: Range<Int>
   ) {
     let head = Head(session, range)
-    let call = CallID(nextCall)
-    nextCall += 1
+    let stream = at.stream
     guard head.isGRPC else {
-      connection.streams[stream] = Connection.Stream(
-        call: call, reader: MessageReader(bytesMax: 0), isGzip: false,
+      let call = OpenCall(
+        connection: connection, stream: stream, reader: MessageReader(bytesMax: 0), isGzip: false,
         plain: head.plain())
+      _ = add(call, session, at)
       return
     }
     if let wrong = head.wrong() {
@@ -70,27 +81,22 @@ extension IOLoop {
         stream, status: refusal.code.rawValue, message: refusal.encodedMessage)
       return
     }
-    connection.streams[stream] = Connection.Stream(
-      call: call, reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip,
-      plain: nil)
-    calls[call] = (connection, stream)
+    let call = OpenCall(
+      connection: connection, stream: stream,
+      reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, plain: nil)
     services.open(
-      call, method, needsLeader: head.needsLeader, timeout: head.timeout,
+      add(call, session, at), method, needsLeader: head.needsLeader, timeout: head.timeout,
       token: head.bytes(head.token), out: &out)
   }
 
-  private func receive(
-    _ connection: Connection, _ session: Session, _ stream: Int32, _ slice: Slice
+  private mutating func receive(
+    _ id: CallID, _ session: Session, _ arena: [UInt8], _ slice: Slice
   ) {
-    guard let at = connection.streams.index(forKey: stream),
-      connection.streams.values[at].plain == nil
-    else { return }
-    let state = connection.streams.values[at]
+    guard let call = calls[id], call.plain == nil else { return }
     // Taken out, so that what it holds has one owner and grows in place.
     var reader = MessageReader(bytesMax: 0)
-    swap(&reader, &connection.streams.values[at].reader)
+    swap(&reader, &calls[id]!.reader)
     let heldBefore = reader.held.count
-    let arena = session.eventBytes
     let chunk = arena.rawSpan.extracting(slice)
     var offset = 0
     loop: while true {
@@ -99,74 +105,68 @@ extension IOLoop {
         let held = isHeld ? reader.held : arena
         let body = (isHeld ? held.rawSpan : chunk).extracting(message.body)
         do throws(Status) {
-          try take(body, message.isCompressed, state)
+          try take(body, message.isCompressed, id, isGzip: call.isGzip)
         } catch {
-          connection.heldBytes -= heldBefore
-          return refuse(connection, session, stream, state.call, error)
+          call.connection.heldBytes -= heldBefore
+          return refuse(id, session, error)
         }
       case .needsMore: break loop
       case .refused(let status):
-        connection.heldBytes -= heldBefore
-        return refuse(connection, session, stream, state.call, status)
+        call.connection.heldBytes -= heldBefore
+        return refuse(id, session, status)
       }
     }
-    connection.heldBytes += reader.held.count - heldBefore
-    guard let at = connection.streams.index(forKey: stream) else { return }
-    swap(&reader, &connection.streams.values[at].reader)
-    if connection.heldBytes > Connection.Limits.heldBytes {
-      refuse(
-        connection, session, stream, state.call,
-        Status(.resourceExhausted, "etcdserver: too many requests"))
+    call.connection.heldBytes += reader.held.count - heldBefore
+    guard calls.contains(id) else { return }
+    swap(&reader, &calls[id]!.reader)
+    if call.connection.heldBytes > Connection.Limits.heldBytes {
+      refuse(id, session, Status(.resourceExhausted, "etcdserver: too many requests"))
     }
   }
 
-  private func take(
-    _ body: RawSpan, _ isCompressed: Bool, _ state: Connection.Stream
+  private mutating func take(
+    _ body: RawSpan, _ isCompressed: Bool, _ id: CallID, isGzip: Bool
   ) throws(Status) {
-    guard isCompressed else { return services.receive(state.call, body, out: &out) }
-    guard state.isGzip else { throw Head.compressed }
+    guard isCompressed else { return services.receive(id, body, out: &out) }
+    guard isGzip else { throw Head.compressed }
     let bytes = try gunzip(body, bytesMax: settings.messageBytesMax)
-    services.receive(state.call, bytes.rawSpan, out: &out)
+    services.receive(id, bytes.rawSpan, out: &out)
   }
 
-  private func refuse(
-    _ connection: Connection, _ session: Session, _ stream: Int32, _ call: CallID,
-    _ status: Status
-  ) {
-    _ = connection.removeStream(stream)
-    calls[call] = nil
-    services.cancelled(call, out: &out)
-    session.finishGRPC(stream, status: status.code.rawValue, message: status.encodedMessage)
+  private mutating func refuse(_ id: CallID, _ session: Session, _ status: Status) {
+    guard let call = end(id) else { return }
+    services.cancelled(id, out: &out)
+    session.finishGRPC(
+      call.stream, status: status.code.rawValue, message: status.encodedMessage)
   }
 
-  private func halfClosed(_ connection: Connection, _ session: Session, _ stream: Int32) {
-    guard let state = connection.streams[stream] else { return }
-    guard let plain = state.plain else {
-      if state.reader.isInsideMessage {
-        refuse(
-          connection, session, stream, state.call,
-          Status(.unknown, "unexpected EOF"))
-        return
+  private mutating func halfClosed(_ id: CallID, _ session: Session) {
+    guard let call = calls[id] else { return }
+    guard let plain = call.plain else {
+      if call.reader.isInsideMessage {
+        refuse(id, session, Status(.unknown, "unexpected EOF"))
+      } else {
+        services.halfClosed(id, out: &out)
       }
-      services.halfClosed(state.call, out: &out)
       return
     }
-    _ = connection.removeStream(stream)
+    _ = end(id)
     let answer = Endpoints.answer(plain.method, plain.path, plain.query, shared)
     session.respond(
-      stream, status: answer.status, contentType: answer.contentType, body: answer.body.rawSpan)
-    mark(connection)
+      call.stream, status: answer.status, contentType: answer.contentType,
+      body: answer.body.rawSpan)
+    mark(call.connection)
   }
 
   // MARK: HTTP/1.1
 
-  func receiveHTTP1(_ connection: Connection, _ bytes: RawSpan) {
+  mutating func receiveHTTP1(_ connection: Connection, _ bytes: RawSpan) {
     connection.parser.receive(bytes)
     serveHTTP1(connection)
   }
 
   /// Answers the requests that have come whole, until too much waits to be written.
-  func serveHTTP1(_ connection: Connection) {
+  mutating func serveHTTP1(_ connection: Connection) {
     var isDry = false
     while connection.takesRequests, !isDry {
       do throws(Refusal) {

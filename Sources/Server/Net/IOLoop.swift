@@ -11,13 +11,22 @@ internal import Services
 /// One io thread: connections, the services that they speak to, and a reader of the store.
 /// Each wake takes all that is there, lets the services work once, and writes to each connection
 /// once.
-final class IOLoop {
+struct IOLoop: ~Copyable {
   struct Settings: Sendable {
     var requestBytesMax: Int
     var messageBytesMax: Int
     var session: Session.Settings
     var keepaliveInterval: UInt64
     var keepaliveTimeout: UInt64
+  }
+
+  /// A call, or a plain request over HTTP/2, and what of its message has come.
+  struct OpenCall {
+    let connection: Connection
+    let stream: Int32
+    var reader: MessageReader
+    var isGzip: Bool
+    var plain: PlainRequest?
   }
 
   enum Limits {
@@ -48,16 +57,15 @@ final class IOLoop {
   var poller: Poller
   var listeners: [Int32]
   var connections: [UInt64: Connection] = [:]
-  var calls: [CallID: (connection: Connection, stream: Int32)] = [:]
+  var calls = CallTable<OpenCall>(givesNumbers: true)
   var dirty: [Connection] = []
   var out = Outbox()
   var nextConnection: UInt64 = 1
-  var nextCall: UInt64 = 1
   var nextLoop = 0
   private var inbox: [LoopInput] = []
   private var events: [Poller.Event] = []
   var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
-  var scratch: [UInt8] = []
+  private var prefix: [UInt8] = []
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
   var isListening = false
@@ -68,21 +76,31 @@ final class IOLoop {
   var isStopping: Bool { stopsAt != nil }
   private var isOver: Bool { stopsAt.map { now >= $0 || calls.isEmpty } ?? false }
 
-  init(
+  static func open(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
     reader: LMDBBackend.Reader, listeners: [Int32]
-  ) throws(Errno) {
+  ) throws(Errno) -> IOLoop {
+    let poller = try Poller.open()
+    try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
+    return IOLoop(
+      number: number, shared: shared, settings: settings, services: services, reader: reader,
+      poller: poller, listeners: listeners)
+  }
+
+  private init(
+    number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
+    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Int32]
+  ) {
     self.number = number
     self.shared = shared
     self.settings = settings
     self.services = services
     self.reader = reader
+    self.poller = poller
     self.listeners = listeners
-    poller = try Poller.open()
-    try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
   }
 
-  func run() {
+  consuming func run() {
     while !isOver {
       wait()
       takeMail()
@@ -106,12 +124,13 @@ final class IOLoop {
 
   /// Ends what is still open. Without a status of their own, streams that a GOAWAY and the end
   /// of the connection cut off fail with UNKNOWN in grpc-go, which its users do not retry.
-  private func takeLeave(_ connection: Connection) {
+  private mutating func takeLeave(_ connection: Connection) {
     if case .http2(let session) = connection.speaker {
       let status = Status(.unavailable, "etcdserver: server stopped")
-      for (stream, state) in connection.streams where state.plain == nil {
+      session.forEachTag { tag in
+        guard let call = calls[CallID(tag - 1)], call.plain == nil else { return }
         session.finishGRPC(
-          stream, status: status.code.rawValue, message: status.encodedMessage)
+          call.stream, status: status.code.rawValue, message: status.encodedMessage)
       }
       session.goAway()
     }
@@ -119,7 +138,7 @@ final class IOLoop {
     connection.socket.shutDownWriting()
   }
 
-  private func wait() {
+  private mutating func wait() {
     now = Clock.monotonic()
     let milliseconds = nextTick > now ? (nextTick - now) / 1_000_000 + 1 : 0
     events.removeAll(keepingCapacity: true)
@@ -133,7 +152,7 @@ final class IOLoop {
   }
 
   /// As etcd, serves nobody before the member has published itself.
-  private func listen() {
+  private mutating func listen() {
     isListening = true
     for (place, listener) in listeners.enumerated() {
       do throws(Errno) {
@@ -144,7 +163,7 @@ final class IOLoop {
     }
   }
 
-  private func refreshStatus() {
+  private mutating func refreshStatus() {
     let (status, isReady) = shared.board.withLock { ($0.status, $0.isReady) }
     services.status = status
     if isReady, !isListening, !isStopping { listen() }
@@ -152,7 +171,7 @@ final class IOLoop {
     services.status.unixSeconds = Int64(Clock.wall() / 1_000_000_000)
   }
 
-  private func takeMail() {
+  private mutating func takeMail() {
     shared.loops[number].wakeup.clear()
     shared.loops[number].box.drain(into: &inbox)
     for input in inbox {
@@ -169,7 +188,7 @@ final class IOLoop {
   }
 
   /// Tells every client to open no more calls; those that are open may still end.
-  private func stop() {
+  private mutating func stop() {
     guard stopsAt == nil else { return }
     stopsAt = now + Limits.stopNanoseconds
     setAccepting(false)
@@ -182,7 +201,7 @@ final class IOLoop {
   // MARK: The services' turn
 
   /// Lets the services work until nothing moves, and hands out what they ask for.
-  private func serve() {
+  private mutating func serve() {
     services.flush(out: &out)
     deliver()
     var rounds = 0
@@ -198,9 +217,10 @@ final class IOLoop {
     if services.wantsStore { shared.loops[number].wakeup.signal() }
   }
 
-  private func deliver() {
+  private mutating func deliver() {
     for reply in out.replies {
       switch reply {
+      case .answer(let call, let slice): answer(call, slice)
       case .message(let call, let slice): send(call, slice)
       case .finish(let call, let failure): finish(call, failure)
       }
@@ -214,27 +234,45 @@ final class IOLoop {
     out.removeAll()
   }
 
-  private func send(_ call: CallID, _ slice: Slice) {
-    guard let (connection, stream) = calls[call],
-      case .http2(let session) = connection.speaker
-    else { return }
-    session.respondGRPC(stream)
-    scratch.removeAll(keepingCapacity: scratch.capacity <= 1 << 20)
-    appendMessagePrefix(Int(slice.count), to: &scratch)
-    scratch.append(contentsOf: out.arena.rawSpan.extracting(slice))
-    session.send(stream, scratch.rawSpan)
-    if !session.isWritable(stream) { services.writable(call, false) }
-    mark(connection)
+  private mutating func answer(_ id: CallID, _ slice: Slice) {
+    guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
+    prefix.removeAll(keepingCapacity: true)
+    appendMessagePrefix(Int(slice.count), to: &prefix)
+    session.answerGRPC(
+      call.stream, prefix: prefix.rawSpan, message: out.arena.rawSpan.extracting(slice))
+    mark(call.connection)
   }
 
-  private func finish(_ call: CallID, _ failure: Failure?) {
-    guard let (connection, stream) = calls.removeValue(forKey: call),
-      case .http2(let session) = connection.speaker
-    else { return }
-    _ = connection.removeStream(stream)
+  private mutating func send(_ id: CallID, _ slice: Slice) {
+    guard let call = calls[id], case .http2(let session) = call.connection.speaker else { return }
+    session.respondGRPC(call.stream)
+    prefix.removeAll(keepingCapacity: true)
+    appendMessagePrefix(Int(slice.count), to: &prefix)
+    session.send(call.stream, prefix.rawSpan)
+    session.send(call.stream, out.arena.rawSpan.extracting(slice))
+    if !session.isWritable(call.stream) { services.writable(id, false) }
+    mark(call.connection)
+  }
+
+  private mutating func finish(_ id: CallID, _ failure: Failure?) {
+    guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
     let code = failure.map { Int32($0.code.rawValue) } ?? 0
     let message = failure.map { Status(.unknown, $0.text).encodedMessage } ?? []
-    session.finishGRPC(stream, status: code, message: message)
-    mark(connection)
+    session.finishGRPC(call.stream, status: code, message: message)
+    mark(call.connection)
   }
+
+  /// Forgets a call; its stream goes on to its end.
+  mutating func end(_ id: CallID) -> OpenCall? {
+    guard let call = calls.remove(id) else { return nil }
+    call.connection.heldBytes -= call.reader.held.count
+    return call
+  }
+}
+
+/// A request without gRPC over HTTP/2.
+struct PlainRequest {
+  var method: String
+  var path: String
+  var query: String
 }
