@@ -113,6 +113,7 @@ public import Basics
   private let memory: UnsafeMutablePointer<State>
   let session: OpaquePointer
   let settings: Settings
+  private let pool: Pool
 
   var state: State {
     _read { yield unsafe memory.pointee }
@@ -132,8 +133,10 @@ public import Basics
   public var unansweredPings: Int { state.unansweredPings }
   public var openStreams: Int { state.openStreams }
 
-  public init(settings: Settings) {
+  /// `pool`: the thread's.
+  public init(settings: Settings, pool: Pool) {
     self.settings = settings
+    self.pool = pool
     unsafe memory = .allocate(capacity: 1)
     unsafe memory.initialize(to: State())
     unsafe memory.pointee.pingIntervalMin = settings.pingIntervalMin
@@ -156,7 +159,7 @@ public import Basics
     // A client that ends many short watches resets streams at more than nghttp2's 33 a second.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, 10_000, 1000)
     var made: OpaquePointer?
-    unsafe nghttp2_session_server_new2(&made, callbacks, memory, option)
+    unsafe nghttp2_session_server_new3(&made, callbacks, memory, option, pool.memory)
     unsafe session = made!
     unsafe nghttp2_option_del(option)
     unsafe nghttp2_session_callbacks_del(callbacks)

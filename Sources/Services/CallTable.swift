@@ -49,24 +49,23 @@ public struct CallTable<Value> {
     used += 1
   }
 
-  /// The value of a call, which can be changed in place; nil when the call is over. Set nil to
-  /// nothing but what is there already: `insert` and `remove` make and end entries.
+  /// A copy of the value of a call; nil when the call is over.
   @inlinable public subscript(id: CallID) -> Value? {
-    get {
-      let place = Self.place(id)
-      guard place < slots.count, slots[place].id == id.rawValue else { return nil }
-      return slots[place].value
-    }
-    _modify {
-      let place = Self.place(id)
-      if place < slots.count, slots[place].id == id.rawValue {
-        yield &slots[place].value
-      } else {
-        var none: Value?
-        yield &none
-        precondition(none == nil, "a call that is over is given a value")
-      }
-    }
+    let place = Self.place(id)
+    guard place < slots.count, slots[place].id == id.rawValue else { return nil }
+    return slots[place].value
+  }
+
+  /// Calls `body` with the value of a call, to be changed in place; nil when the call is over.
+  /// A method, since an accessor that yields would allocate its frame for each use.
+  @discardableResult
+  @inlinable
+  @inline(__always)
+  public mutating func with<R>(_ id: CallID, _ body: (inout Value) -> R) -> R? {
+    let place = Self.place(id)
+    guard place < slots.count, slots[place].id == id.rawValue, slots[place].value != nil
+    else { return nil }
+    return body(&slots[place].value!)
   }
 
   @inlinable public func contains(_ id: CallID) -> Bool {

@@ -63,7 +63,7 @@ extension Services {
     case .moveLeader:
       guard status.isLeader else { throw .notLeader }
       let target = NodeID(numbers[1])
-      calls[id]?.transferee = target
+      calls.with(id) { $0.transferee = target }
       transfers.append(id)
       try ask(id, .moveLeader(to: target), out: &out)
     case .downgrade:

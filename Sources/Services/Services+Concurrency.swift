@@ -29,21 +29,21 @@ extension Services {
       waiter.kind = method == .lock ? .lock : .campaign
       if waiter.lease == .none {
         waiter.stage = .granting
-        calls[id]?.waiter = waiter
+        calls.with(id) { $0.waiter = waiter }
         try grant(id, ttl: limits.sessionSeconds, .none, out: &out)
       } else {
         try acquire(id, &waiter, out: &out)
       }
     case .unlock:
       waiter.kind = .unlock
-      calls[id]?.waiter = waiter
+      calls.with(id) { $0.waiter = waiter }
       guard !request.key.isEmpty else { throw .emptyKey }
       try propose(id, .deleteRange, Compose.get(request.key).rawSpan, out: &out)
     case .proclaim, .resign:
       guard request.hasLeader else { throw .missingLeaderKey }
       guard !request.key.isEmpty else { throw .emptyKey }
       waiter.kind = method == .proclaim ? .proclaim : .resign
-      calls[id]?.waiter = waiter
+      calls.with(id) { $0.waiter = waiter }
       let op: (Int, [UInt8]) =
         method == .proclaim
         ? (2, Compose.put(waiter.key, value: waiter.value, lease: waiter.lease))
@@ -52,7 +52,7 @@ extension Services {
       try propose(id, .txn, txn.rawSpan, out: &out)
     default:
       waiter.kind = method == .leader ? .leader : .observe
-      calls[id]?.waiter = waiter
+      calls.with(id) { $0.waiter = waiter }
       try search(id, Compose.firstMade(waiter))
     }
   }
@@ -64,7 +64,7 @@ extension Services {
     let lease = UInt64(bitPattern: waiter.lease.rawValue)
     waiter.key = waiter.prefix + [UInt8](String(lease, radix: 16).utf8)
     waiter.stage = .acquiring
-    calls[id]?.waiter = waiter
+    calls.with(id) { $0.waiter = waiter }
     let put = (2, Compose.put(waiter.key, value: waiter.value, lease: waiter.lease))
     let own = (1, Compose.get(waiter.key))
     let owner = (1, Compose.firstMade(waiter))
@@ -113,11 +113,11 @@ extension Services {
         waiter.stage = .awaitingDelete
         waiter.awaited = bytes.rawSpan.extracting(older.key).copied()
         waiter.known = reply.revision
-        calls[id]?.waiter = waiter
+        calls.with(id) { $0.waiter = waiter }
         waiters.insert(id, key: waiter.awaited)
       } else if waiter.kind == .lock {
         waiter.stage = .confirming
-        calls[id]?.waiter = waiter
+        calls.with(id) { $0.waiter = waiter }
         try search(id, Compose.get(waiter.key))
       } else {
         won(id, waiter, out: &out)
@@ -145,7 +145,7 @@ extension Services {
       let value = bytes.rawSpan.extracting(own.value)
       if waiter.kind == .campaign, !value.equals(waiter.value.rawSpan) {
         waiter.stage = .proclaiming
-        calls[id]?.waiter = waiter
+        calls.with(id) { $0.waiter = waiter }
         let put = (2, Compose.put(waiter.key, value: waiter.value, lease: waiter.lease))
         let txn = Compose.txn(waiter.key, madeAt: waiter.revision, success: [put], failure: [])
         return try propose(id, .txn, txn.rawSpan, out: &out)
@@ -163,7 +163,7 @@ extension Services {
   /// Looks for the newest key that is older than the call's own. etcd: `waitDeletes`.
   private mutating func searchOlder(_ id: CallID, _ waiter: inout Waiter) throws(Failure) {
     waiter.stage = .searching
-    calls[id]?.waiter = waiter
+    calls.with(id) { $0.waiter = waiter }
     try search(id, Compose.lastMade(waiter, until: waiter.revision - 1))
   }
 
@@ -181,7 +181,7 @@ extension Services {
       response.endField(mark)
     }
     // The key stays: the course is over, not given up.
-    calls[id]?.waiter = nil
+    calls.with(id) { $0.waiter = nil }
     answer(id, response.rawSpan, out: &out)
   }
 
@@ -202,7 +202,7 @@ extension Services {
     guard let leader = reply.keyValue(0), let bytes = reply.found[0] else {
       if waiter.kind == .leader { throw .electionNoLeader }
       waiter.stage = .awaitingLeader
-      calls[id]?.waiter = waiter
+      calls.with(id) { $0.waiter = waiter }
       waiters.forLeader.append(id)
       return
     }
@@ -216,7 +216,7 @@ extension Services {
   private mutating func follow(_ id: CallID, _ waiter: inout Waiter, _ key: [UInt8]) {
     waiter.stage = .following
     waiter.awaited = key
-    calls[id]?.waiter = waiter
+    calls.with(id) { $0.waiter = waiter }
     waiters.insert(id, key: key)
   }
 
@@ -259,7 +259,7 @@ extension Services {
       case (.following, .delete):
         waiters.remove(id, key: waiter.awaited)
         waiter.stage = .asking
-        calls[id]?.waiter = waiter
+        calls.with(id) { $0.waiter = waiter }
         try search(id, Compose.firstMade(waiter))
       case (.following, .put): observe(id, event, arena, out: &out)
       default: break

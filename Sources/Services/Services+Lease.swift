@@ -46,7 +46,7 @@ extension Services {
       throw .tooMany
     }
     try ask(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
-    calls[id]?.outstanding += 1
+    calls.with(id) { $0.outstanding += 1 }
   }
 
   /// Only the leader knows how long leases have left.

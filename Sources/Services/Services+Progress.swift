@@ -20,7 +20,7 @@ extension Services {
       switch call.method {
       case .leaseKeepAlive:
         out.message(id, response)
-        calls[id]?.outstanding -= 1
+        calls.with(id) { $0.outstanding -= 1 }
         if call.isHalfClosed, call.outstanding == 1 { finish(id, nil, out: &out) }
       case .moveLeader:
         out.transferee = call.transferee

@@ -109,19 +109,19 @@ public struct Services<B: Backend>: ~Copyable {
 
   /// Takes one message of a call. A call that is over is ignored: its end is on the way.
   public mutating func receive(_ id: CallID, _ message: RawSpan, out: inout Outbox) {
-    guard let call = calls[id] else { return }
+    guard let (method, isFirst) = calls.with(id, { ($0.method, !$0.hasRequest) }) else { return }
     do throws(Failure) {
       guard message.byteCount <= limits.requestBytesMax + limits.messageOverheadBytes else {
         throw .messageTooLarge
       }
-      if call.method.isClientStreaming {
-        try receiveStreamed(id, call.method, message, out: &out)
+      if method.isClientStreaming {
+        try receiveStreamed(id, method, message, out: &out)
       } else {
         // grpc-go reads one message of a unary call and leaves the others.
-        guard !call.hasRequest else { return }
-        calls[id]?.hasRequest = true
-        try refuseLearner(call.method, message)
-        try receive(id, call.method, message, out: &out)
+        guard isFirst else { return }
+        calls.with(id) { $0.hasRequest = true }
+        try refuseLearner(method, message)
+        try receive(id, method, message, out: &out)
       }
     } catch {
       finish(id, error, out: &out)
@@ -131,7 +131,7 @@ public struct Services<B: Backend>: ~Copyable {
   /// The client sends no more.
   public mutating func halfClosed(_ id: CallID, out: inout Outbox) {
     guard let call = calls[id] else { return }
-    calls[id]?.isHalfClosed = true
+    calls.with(id) { $0.isHalfClosed = true }
     switch call.method {
     case .watch: break  // A watch goes on until the client cancels it: the gateway counts on that.
     case .leaseKeepAlive: if call.outstanding == 0 { finish(id, nil, out: &out) }

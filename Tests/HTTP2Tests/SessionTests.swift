@@ -35,7 +35,8 @@ import Testing
   static let request = block(fields)
 
   func session(pingIntervalMin: UInt64 = 0) -> Session {
-    Session(settings: Session.Settings(streamsMax: 100, pingIntervalMin: pingIntervalMin))
+    Session(
+      settings: Session.Settings(streamsMax: 100, pingIntervalMin: pingIntervalMin), pool: Pool())
   }
 
   @Test func `a request with an odd authority arrives, and its answer goes out with trailers`() {

@@ -120,7 +120,7 @@ extension IOLoop {
       connection.speaker = .unknown(start)
       return
     }
-    let session = Session(settings: settings.session)
+    let session = Session(settings: settings.session, pool: pool)
     connection.speaker = .http2(session)
     receive(connection, session, start.rawSpan)
   }

@@ -92,10 +92,13 @@ extension IOLoop {
   private mutating func receive(
     _ id: CallID, _ session: Session, _ arena: [UInt8], _ slice: Slice
   ) {
-    guard let call = calls[id], call.plain == nil else { return }
     // Taken out, so that what it holds has one owner and grows in place.
     var reader = MessageReader(bytesMax: 0)
-    swap(&reader, &calls[id]!.reader)
+    let found = calls.with(id) { call in
+      swap(&reader, &call.reader)
+      return (call.connection, call.isGzip, call.plain == nil)
+    }
+    guard let (connection, isGzip, isGRPC) = found, isGRPC else { return }
     let heldBefore = reader.held.count
     let chunk = arena.rawSpan.extracting(slice)
     var offset = 0
@@ -105,21 +108,21 @@ extension IOLoop {
         let held = isHeld ? reader.held : arena
         let body = (isHeld ? held.rawSpan : chunk).extracting(message.body)
         do throws(Status) {
-          try take(body, message.isCompressed, id, isGzip: call.isGzip)
+          try take(body, message.isCompressed, id, isGzip: isGzip)
         } catch {
-          call.connection.heldBytes -= heldBefore
+          connection.heldBytes -= heldBefore
           return refuse(id, session, error)
         }
       case .needsMore: break loop
       case .refused(let status):
-        call.connection.heldBytes -= heldBefore
+        connection.heldBytes -= heldBefore
         return refuse(id, session, status)
       }
     }
-    call.connection.heldBytes += reader.held.count - heldBefore
+    connection.heldBytes += reader.held.count - heldBefore
     guard calls.contains(id) else { return }
-    swap(&reader, &calls[id]!.reader)
-    if call.connection.heldBytes > Connection.Limits.heldBytes {
+    calls.with(id) { swap(&reader, &$0.reader) }
+    if connection.heldBytes > Connection.Limits.heldBytes {
       refuse(id, session, Status(.resourceExhausted, "etcdserver: too many requests"))
     }
   }

@@ -57,6 +57,7 @@ struct IOLoop: ~Copyable {
   var poller: Poller
   var listeners: [Int32]
   var connections: [UInt64: Connection] = [:]
+  let pool = Pool()
   var calls = CallTable<OpenCall>(givesNumbers: true)
   var dirty: [Connection] = []
   var out = Outbox()
