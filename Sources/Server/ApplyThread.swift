@@ -32,6 +32,8 @@ struct ApplyThread: ~Copyable {
   private let settings: Settings
   private var outcome: Outcome
   private var inbox: [ApplyInput] = []
+  /// Committed entries that wait for room in the store's write buffer.
+  private var backlog: [[Entry]] = []
   private var nextTick: UInt64 = 0
   private var dirtySince: UInt64?
   private var snapshotIndex: LogIndex
@@ -71,6 +73,7 @@ struct ApplyThread: ~Copyable {
       shared.apply.wait(until: deadline, into: &inbox)
       let now = Clock.monotonic()
       if take(now) { isEnding = true }
+      applyBacklog(now)
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
@@ -102,7 +105,7 @@ struct ApplyThread: ~Copyable {
     for input in inbox {
       switch input {
       case .queries: break
-      case .committed(let entries, let commit): apply(entries, commit: commit, now)
+      case .committed(let entries): backlog.append(entries)
       case .standing(let standing):
         isLeader = standing.role == .leader
         isVersionProposed = false
@@ -117,15 +120,28 @@ struct ApplyThread: ~Copyable {
     return ends
   }
 
-  private mutating func apply(_ entries: [Entry], commit: LogIndex, _ now: UInt64) {
+  /// Applies what the store has room for. While the disk takes less than is written, the rest
+  /// waits here within the core's bounds, and then proposals are refused at the door.
+  private mutating func applyBacklog(_ now: UInt64) {
+    var done = 0
+    while done < backlog.count, !isFull {
+      apply(backlog[done], now)
+      done += 1
+    }
+    backlog.removeFirst(done)
+  }
+
+  private var isFull: Bool {
+    shared.replica.store.isCommitting
+      && shared.replica.store.bufferedBytes >= Store<LMDBBackend>.Limits.bufferBytes
+  }
+
+  private mutating func apply(_ entries: [Entry], _ now: UInt64) {
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
     shared.raft.post(.applied(shared.replica.appliedIndex))
     shared.metrics.proposalsApplied.add(entries.count)
-    shared.board.withLock { board in
-      board.status.commitIndex = max(board.status.commitIndex, commit)
-    }
     if dirtySince == nil { dirtySince = now }
   }
 

@@ -2,12 +2,18 @@ internal import Services
 internal import LMDB
 internal import MVCC
 internal import Platform
+internal import WAL
 
-/// Makes the store's commits and defragmentations: the only writer of the storage engine.
+/// Makes the store's commits and defragmentations: the only writer of the storage engine. Prepares
+/// files of the log between them.
 struct BackgroundThread: ~Copyable {
   private let shared: Shared
+  private let disk: OSDisk
 
-  init(shared: Shared) { self.shared = shared }
+  init(shared: Shared, disk: OSDisk) {
+    self.shared = shared
+    self.disk = disk
+  }
 
   consuming func run() {
     var inbox: [BackgroundInput] = []
@@ -17,6 +23,7 @@ struct BackgroundThread: ~Copyable {
         switch input {
         case .commit(let buffer): commit(buffer)
         case .defragment(let id): defragment(id)
+        case .zero(let path, let offset): zero(path, from: offset)
         case .stop: return
         }
       }
@@ -44,6 +51,22 @@ struct BackgroundThread: ~Copyable {
     } catch {
       shared.log.error("could not defragment the store", ("error", Self.text(error)))
       shared.apply.post(.defragmented(id, Self.text(error)))
+    }
+  }
+
+  /// In steps, each behind what else has come in.
+  private func zero(_ path: String, from offset: Int) {
+    do throws(DiskError) {
+      let next = try Log.zeroStep(
+        disk, path, from: offset, segmentBytes: Log<OSDisk>.Limits.segmentBytes)
+      if let next {
+        shared.background.post(.zero(path, from: next))
+      } else {
+        shared.wal.post(.madeSpare(true))
+      }
+    } catch {
+      shared.log.warn("could not prepare a segment of the log", ("error", error.text))
+      shared.wal.post(.madeSpare(false))
     }
   }
 

@@ -91,7 +91,9 @@ struct RaftThread: ~Copyable {
     }
     if let standing = output.standing { changed(standing) }
     if !output.committed.isEmpty {
-      shared.apply.post(.committed(output.committed, commit: core.commit))
+      let commit = core.commit
+      shared.board.withLock { $0.status.commitIndex = commit }
+      shared.apply.post(.committed(output.committed))
     }
     for (context, index) in output.reads {
       guard let (loop, ticket) = reads.removeValue(forKey: context) else { continue }

@@ -21,6 +21,7 @@ final class Recovery {
   let compactRevision: Int64
   private let consistentIndex: LogIndex
   private var wal: Log<OSDisk>?
+  private let disk: OSDisk
   private let snapshots: SnapshotStore<OSDisk>
   private var recovered = Recovered()
   private var snapshot: Snapshot?
@@ -28,7 +29,7 @@ final class Recovery {
 
   init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
     let identity = try Identity(options)
-    let disk = OSDisk(syncs: options.syncsToDisk)
+    disk = OSDisk(syncs: options.syncsToDisk)
     snapshots = SnapshotStore(disk, directory: directory.snap)
     do throws(WALError) {
       if FileSystem.exists(directory.wal) {
@@ -234,7 +235,8 @@ final class Recovery {
       ApplyThread(shared: shared, settings: settings, snapshotIndex: metadata?.index ?? .zero)
         .run()
     }
-    let store = Thread.start("store") { BackgroundThread(shared: shared).run() }
+    let disk = disk
+    let store = Thread.start("store") { BackgroundThread(shared: shared, disk: disk).run() }
     return Threads(wal: walThread, apply: apply, store: store)
   }
 }

@@ -80,11 +80,12 @@ enum RaftInput: Sendable {
 enum WALInput: Sendable {
   case append(entries: [Entry], hardState: HardState?, mustSync: Bool, mark: WriteMark)
   case snapshot(Snapshot)
+  case madeSpare(Bool)
   case stop
 }
 
 enum ApplyInput: Sendable {
-  case committed([Entry], commit: LogIndex)
+  case committed([Entry])
   case queries([Query])
   case standing(Standing)
   case stored(String?)
@@ -95,6 +96,8 @@ enum ApplyInput: Sendable {
 enum BackgroundInput: Sendable {
   case commit(FrozenBuffer)
   case defragment(UInt64)
+  /// A released segment of the log is to be filled with zeros, from an offset on.
+  case zero(String, from: Int)
   case stop
 }
 

@@ -51,6 +51,7 @@ struct WALThread: ~Copyable {
         if needsSync { mustSync = true }
         mark = newest
       case .snapshot(let snapshot): try save(snapshot)
+      case .madeSpare(let isWhole): wal.madeSpare(isWhole)
       case .stop: ends = true
       }
     }
@@ -76,7 +77,9 @@ struct WALThread: ~Copyable {
     }
     try wal.save(
       SnapshotMarker(index: metadata.index, term: metadata.term), metadata.confState)
-    try wal.release(upTo: metadata.index, keep: walFilesMax > 0 ? walFilesMax : Int.max)
+    let spare = try wal.release(
+      upTo: metadata.index, keep: walFilesMax > 0 ? walFilesMax : Int.max)
+    if let spare { shared.background.post(.zero(spare, from: 0)) }
     if snapshotFilesMax > 0 { try? snapshots.purge(keep: snapshotFilesMax) }
     let index = metadata.index.rawValue
     if index > catchUpEntries {

@@ -72,6 +72,8 @@ public struct Log<D: Disk>: ~Copyable {
   public var zeroBytes = Limits.zeroBytes
   private var buffer: [UInt8] = []
   private var hasFailed = false
+  /// What the next segment is made of.
+  var spare = Spare.none
   /// Bytes written since the log was opened.
   public private(set) var bytesWritten = 0
 
@@ -229,12 +231,16 @@ public struct Log<D: Disk>: ~Copyable {
       Frame.append(.state, checksum: &sum, to: &bytes) { Proto.append(state, to: &$0) }
     }
     var opened: Int32 = -1
+    var size = bytes.count
+    let spare = spare
     try attempt { [disk, directory, file, offset] () throws(DiskError) in
       try disk.truncate(file, to: offset)
       try disk.sync(file)
-      let temporary = directory + "/" + next.name + ".tmp"
-      opened = try disk.open(temporary, creates: true)
+      var temporary = directory + "/" + next.name + ".tmp"
+      if case .ready(let path) = spare { temporary = path }
+      opened = try disk.open(temporary, creates: !spare.isReady)
       do throws(DiskError) {
+        size = max(size, try disk.size(opened))
         try disk.write(opened, at: 0, bytes.rawSpan)
         try disk.sync(opened)
         try disk.rename(temporary, to: directory + "/" + next.name)
@@ -250,24 +256,8 @@ public struct Log<D: Disk>: ~Copyable {
     segments.append(next)
     checksum = sum
     offset = bytes.count
-    zeroedTo = bytes.count
-  }
-
-  /// Removes segments that hold nothing after `index`, but for the newest `keep` of those.
-  public mutating func release(upTo index: LogIndex, keep: Int) throws(WALError) {
-    var released = 0
-    while released + 1 < segments.count, segments[released + 1].firstIndex <= index.rawValue {
-      released += 1
-    }
-    for _ in 0..<max(0, released - keep) {
-      let name = segments[0].name
-      do throws(DiskError) {
-        try disk.remove(directory + "/" + name)
-      } catch {
-        throw .disk(error)
-      }
-      segments.removeFirst()
-    }
+    zeroedTo = size
+    if spare.isReady { self.spare = .none }
   }
 }
 
