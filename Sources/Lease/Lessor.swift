@@ -16,6 +16,9 @@ public struct LessorConfig: Sendable {
   public var revocationsPerSecond: Int
   /// How often the remaining time of a long lease is put on record; nil: never. Nanoseconds.
   public var checkpointInterval: UInt64?
+  /// Whether what is put on record outlasts a restart of the member.
+  /// etcd: `--experimental-enable-lease-checkpoint-persist`.
+  public var keepsCheckpoints = false
 
   public init(ttlMin: Int64, revocationsPerSecond: Int, checkpointInterval: UInt64?) {
     precondition(revocationsPerSecond > 0)

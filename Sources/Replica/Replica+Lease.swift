@@ -73,9 +73,9 @@ extension Replica {
   ) {
     for (lease, remaining) in checkpoints {
       guard let ttl = lessor.checkpoint(lease, remaining: remaining, now: now) else { continue }
-      // etcd keeps them where checkpoints are on, and everywhere from 3.6 on.
+      // etcd keeps them where it is told to, and everywhere from 3.6 on.
       let isKeptAnyway = (cluster.version ?? .zero) >= ClusterVersion(major: 3, minor: 6, patch: 0)
-      guard isKeptAnyway || lessor.config.checkpointInterval != nil else { continue }
+      guard isKeptAnyway || lessor.config.keepsCheckpoints else { continue }
       store.putMeta(
         bucket: .lease, key: Self.row(lease),
         value: Self.record(lease, ttl: ttl, remaining: remaining))

@@ -156,12 +156,13 @@ final class Recovery {
     let election = UInt64(options.electionMilliseconds) * 1_000_000
     // etcd: a lease outlasts one and a half elections.
     let ttlMin = Int64((3 * options.electionMilliseconds / 2 + 999) / 1000)
+    var lessor = LessorConfig(
+      ttlMin: ttlMin, revocationsPerSecond: 1000,
+      checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil)
+    lessor.keepsCheckpoints = options.leaseCheckpointPersist
     do throws(ReplicaOpenError) {
       return try Replica.open(
-        backend: backend, snapshot: snapshot,
-        lessor: LessorConfig(
-          ttlMin: ttlMin, revocationsPerSecond: 1000,
-          checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil),
+        backend: backend, snapshot: snapshot, lessor: lessor,
         config: ReplicaConfig(
           member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
           electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,

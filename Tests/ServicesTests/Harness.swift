@@ -14,6 +14,7 @@ final class Harness {
   static let cluster = ClusterID(0xcdf8_1819_4e3a_8c32)
   static let second: UInt64 = 1_000_000_000
 
+  let lessor: LessorConfig
   var services: Services<MemoryBackend>
   var replica: Replica<MemoryBackend>
   let backend: MemoryBackend
@@ -35,7 +36,13 @@ final class Harness {
   /// Entries that were committed, for another replica to apply.
   var log: [Entry] = []
 
-  init(quotaBytes: Int64 = 0, configure: (inout Limits) -> Void = { _ in }) throws {
+  init(
+    quotaBytes: Int64 = 0,
+    lessor: LessorConfig = LessorConfig(
+      ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil),
+    configure: (inout Limits) -> Void = { _ in }
+  ) throws {
+    self.lessor = lessor
     backend = MemoryBackend()
     reader = try backend.makeReader()
     var limits = Limits()
@@ -49,7 +56,7 @@ final class Harness {
     status.revision = 1
     services = Services(
       status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 })
-    replica = try Harness.makeReplica(backend, quotaBytes: quotaBytes)
+    replica = try Harness.makeReplica(backend, quotaBytes: quotaBytes, lessor: lessor)
     let own = Membership.Member(
       id: Harness.member, name: "", peerURLs: ["http://localhost:2380"], clientURLs: [],
       isLearner: false)
@@ -61,16 +68,28 @@ final class Harness {
   }
 
   static func makeReplica(
-    _ backend: MemoryBackend, quotaBytes: Int64, snapshot: Snapshot? = nil
+    _ backend: MemoryBackend, quotaBytes: Int64, snapshot: Snapshot? = nil,
+    lessor: LessorConfig = LessorConfig(
+      ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil)
   ) throws -> Replica<MemoryBackend> {
     try Replica.open(
-      backend: backend, snapshot: snapshot,
-      lessor: LessorConfig(ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil),
+      backend: backend, snapshot: snapshot, lessor: lessor,
       config: ReplicaConfig(
         member: Harness.member, cluster: Harness.cluster, quotaBytes: quotaBytes,
         electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
         strictReconfiguration: true)
     ) { _ in }
+  }
+
+  /// Stops the member in good order and starts it anew, as the leader of the next term.
+  func restart(term: Term) throws {
+    save()
+    replica = try Harness.makeReplica(backend, quotaBytes: 0, lessor: lessor)
+    replica.apply(log, now: now, into: &outcome)
+    outcome = Outcome(loops: 1)
+    replica.roleChanged(leads: term, now: now)
+    commit(.normal, [], term: term)
+    settle()
   }
 
   /// Makes an entry of it and applies it.

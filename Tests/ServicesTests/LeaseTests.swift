@@ -1,4 +1,5 @@
 import Basics
+import Lease
 import Replica
 import Services
 import Testing
@@ -62,5 +63,30 @@ import Testing
     let stream = member.open(.leaseKeepAlive)
     member.send(stream, Request.make((1, .number(8))))
     #expect(member.end(stream) == .some(.notPrimary))
+  }
+
+  /// What is left of a lease of 1000 s, 650 s after its grant, when the member was started anew.
+  private func leftAfterRestart(_ lessor: LessorConfig) throws -> Int64 {
+    let member = try Harness(lessor: lessor)
+    _ = try member.call(.leaseGrant, Request.make((1, .number(1000)), (2, .number(7))))
+    _ = try member.call(.put, Request.put("a", "", lease: 7))
+    for _ in 0..<65 { member.pass(10 * Harness.second) }
+    let before = try member.call(.leaseTimeToLive, Request.make((1, .number(7))))
+    #expect(before.number(3) == 350 && before.number(4) == 1000)
+    try member.restart(term: Term(3))
+    let after = try member.call(
+      .leaseTimeToLive, Request.make((1, .number(7)), (2, .number(1))))
+    #expect(after.texts(5) == ["a"] && after.number(4) == 1000)
+    return after.number(3)
+  }
+
+  @Test func `a restart gives a lease its whole time again, unless checkpoints are kept`() throws {
+    let interval = 300 * Harness.second
+    var lessor = LessorConfig(ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil)
+    #expect((999...1001).contains(try leftAfterRestart(lessor)))
+    lessor.checkpointInterval = interval
+    #expect((999...1001).contains(try leftAfterRestart(lessor)))
+    lessor.keepsCheckpoints = true
+    #expect((399...401).contains(try leftAfterRestart(lessor)))
   }
 }
