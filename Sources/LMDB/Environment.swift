@@ -12,7 +12,7 @@ internal import MVCC
   let handles: [MDB_dbi]
   let path: String
 
-  /// Address space set aside; nothing is used of it before it is written.
+  /// Address space set aside, and the limit of a file; nothing is used of it before it is written.
   static let mapBytes = 1 << 40
   static let readersMax: UInt32 = 512
 
@@ -24,7 +24,9 @@ internal import MVCC
 
   deinit { unsafe mdb_env_close(env) }
 
-  static func open(path: String, syncs: Bool) throws(BackendError) -> Environment {
+  static func open(
+    path: String, syncs: Bool, mapBytes: Int
+  ) throws(BackendError) -> Environment {
     var created: OpaquePointer?
     try check(unsafe mdb_env_create(&created), path)
     guard let env = unsafe created else { throw .failed("\(path): no memory") }
@@ -92,7 +94,8 @@ func check(_ code: Int32, _ path: String) throws(BackendError) {
   guard code != 0 else { return }
   let text = unsafe "\(path): \(String(cString: mdb_strerror(code)))"
   switch code {
-  case MDB_MAP_FULL, 28: throw .full(text)
+  case MDB_MAP_FULL: throw .full("\(path): the store has grown to its limit")
+  case 28: throw .full(text)
   case MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH: throw .corrupt(text)
   default: throw .failed(text)
   }

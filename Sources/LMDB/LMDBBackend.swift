@@ -11,6 +11,7 @@ internal import Synchronization
 public final class LMDBBackend: Backend {
   public let path: String
   private let syncs: Bool
+  private let mapBytes: Int
   private let current: Mutex<Generation>
 
   private struct Generation: ~Copyable {
@@ -18,21 +19,43 @@ public final class LMDBBackend: Backend {
     var number = 0
   }
 
-  private init(path: String, syncs: Bool, environment: Environment) {
+  private init(path: String, syncs: Bool, mapBytes: Int, environment: Environment) {
     self.path = path
     self.syncs = syncs
+    self.mapBytes = mapBytes
     current = Mutex(Generation(environment: environment))
   }
 
-  /// Opens the file at `path`, or makes it. What a defragmentation left half done is removed.
-  /// With `syncs` false a crash of the machine may take commits, or the file.
+  /// Opens the file at `path`, or makes it. Its pages are checked first: what is damaged is
+  /// refused, with file and offset, and left as it is. What a defragmentation left half done is
+  /// removed. With `syncs` false a crash of the machine may take commits, or the file.
   public static func open(path: String, syncs: Bool) throws(BackendError) -> LMDBBackend {
+    try open(path: path, syncs: syncs, mapBytes: Environment.mapBytes)
+  }
+
+  /// As above, for a file that never grows beyond `mapBytes`: a commit that needs more throws
+  /// `BackendError.full` and changes nothing.
+  public static func open(
+    path: String, syncs: Bool, mapBytes: Int
+  ) throws(BackendError) -> LMDBBackend {
+    try checkPages(path)
     for number in 0..<copiesMax {
       unsafe unlink(copyPath(path, number))
       unsafe unlink(copyPath(path, number) + "-lock")
     }
-    let environment = try Environment.open(path: path, syncs: syncs)
-    return LMDBBackend(path: path, syncs: syncs, environment: environment)
+    let environment = try Environment.open(path: path, syncs: syncs, mapBytes: mapBytes)
+    return LMDBBackend(path: path, syncs: syncs, mapBytes: mapBytes, environment: environment)
+  }
+
+  private static func checkPages(_ path: String) throws(BackendError) {
+    do throws(PageCheckError) {
+      _ = try PageCheck.run(path: path)
+    } catch {
+      switch error {
+      case .damaged(let damage): throw .corrupt(damage.text)
+      case .unreadable(let text): throw .failed(text)
+      }
+    }
   }
 
   private static let copiesMax = 64
@@ -117,7 +140,8 @@ public final class LMDBBackend: Backend {
     do throws(BackendError) {
       try check(unsafe mdb_env_copy2(old.env, copy, UInt32(MDB_CP_COMPACT)), copy)
       try sync(copy)
-      let environment = try Environment.open(path: copy, syncs: syncs)
+      try Self.checkPages(copy)
+      let environment = try Environment.open(path: copy, syncs: syncs, mapBytes: mapBytes)
       guard unsafe rename(copy, path) == 0 else { throw failure(path) }
       try sync(folder)
       current.withLock { $0.environment = environment }
