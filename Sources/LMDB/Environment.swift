@@ -27,6 +27,18 @@ internal import MVCC
   static func open(
     path: String, syncs: Bool, mapBytes: Int
   ) throws(BackendError) -> Environment {
+    // Read-ahead only hurts: rows are read at random, or already lie in the page cache.
+    try open(path, mapBytes, MDB_NORDAHEAD | (syncs ? 0 : MDB_NOSYNC))
+  }
+
+  /// Neither writes nor locks: nobody else has the file.
+  static func openForReading(path: String) throws(BackendError) -> Environment {
+    try open(path, mapBytes, MDB_RDONLY | MDB_NOLOCK)
+  }
+
+  private static func open(
+    _ path: String, _ mapBytes: Int, _ flags: Int32
+  ) throws(BackendError) -> Environment {
     var created: OpaquePointer?
     try check(unsafe mdb_env_create(&created), path)
     guard let env = unsafe created else { throw .failed("\(path): no memory") }
@@ -34,12 +46,9 @@ internal import MVCC
       try check(unsafe mdb_env_set_mapsize(env, mapBytes), path)
       try check(unsafe mdb_env_set_maxreaders(env, readersMax), path)
       try check(unsafe mdb_env_set_maxdbs(env, UInt32(Bucket.allCases.count)), path)
-      // Read-ahead only hurts: rows are read at random, or already lie in the page cache.
-      let flags =
-        UInt32(MDB_NOSUBDIR) | UInt32(MDB_NOTLS) | UInt32(MDB_NORDAHEAD)
-        | (syncs ? 0 : UInt32(MDB_NOSYNC))
-      try check(unsafe mdb_env_open(env, path, flags, 0o600), path)
-      let handles = unsafe try openBuckets(unsafe env, path)
+      let common = MDB_NOSUBDIR | MDB_NOTLS
+      try check(unsafe mdb_env_open(env, path, UInt32(common | flags), 0o600), path)
+      let handles = unsafe try openBuckets(unsafe env, path, isReadOnly: flags & MDB_RDONLY != 0)
       return unsafe Environment(env: env, handles: handles, path: path)
     } catch {
       unsafe mdb_env_close(env)
@@ -48,17 +57,19 @@ internal import MVCC
   }
 
   private static func openBuckets(
-    _ env: OpaquePointer, _ path: String
+    _ env: OpaquePointer, _ path: String, isReadOnly: Bool
   ) throws(BackendError) -> [MDB_dbi] {
     var handles: [MDB_dbi] = []
     var txn: OpaquePointer?
-    try check(unsafe mdb_txn_begin(env, nil, 0, &txn), path)
+    try check(
+      unsafe mdb_txn_begin(env, nil, isReadOnly ? UInt32(MDB_RDONLY) : 0, &txn), path)
     for bucket in Bucket.allCases {
       var handle: MDB_dbi = 0
       let name = String(describing: bucket.name)
-      let code = unsafe mdb_dbi_open(txn, name, UInt32(MDB_CREATE), &handle)
+      let code = unsafe mdb_dbi_open(txn, name, isReadOnly ? 0 : UInt32(MDB_CREATE), &handle)
       if code != 0 {
         unsafe mdb_txn_abort(txn)
+        if code == MDB_NOTFOUND { throw .corrupt("\(path): there is no bucket \(name)") }
         try check(code, path)
       }
       handles.append(handle)

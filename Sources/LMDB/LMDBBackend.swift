@@ -47,6 +47,14 @@ public final class LMDBBackend: Backend {
     return LMDBBackend(path: path, syncs: syncs, mapBytes: mapBytes, environment: environment)
   }
 
+  /// Opens the file at `path` for one that only reads, and changes nothing, not even a lock file:
+  /// the caller sees to it that nobody writes. Its pages were checked.
+  public static func openForReading(path: String) throws(BackendError) -> LMDBBackend {
+    LMDBBackend(
+      path: path, syncs: false, mapBytes: Environment.mapBytes,
+      environment: try Environment.openForReading(path: path))
+  }
+
   private static func checkPages(_ path: String) throws(BackendError) {
     do throws(PageCheckError) {
       _ = try PageCheck.run(path: path)

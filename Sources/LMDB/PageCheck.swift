@@ -20,13 +20,20 @@ public struct PageCheck: Sendable {
 
   /// Checks the file at `path` and changes nothing. No file, or an empty one, is fine.
   public static func run(path: String) throws(PageCheckError) -> PageCheck {
+    try run(path: path) { _, _ in }
+  }
+
+  /// As above; `progress` is called now and then with how many of the file's pages are known.
+  public static func run(
+    path: String, progress: @escaping (_ known: UInt64, _ all: UInt64) -> Void
+  ) throws(PageCheckError) -> PageCheck {
     do {
-      return try walk(path, seeking: nil)
+      return try walk(path, seeking: nil, progress)
     } catch {
       guard case .damaged(var damage) = error, let shared = damage.shared else { throw error }
       // Who claimed the page first is not kept for every page: a second walk finds it.
       do {
-        _ = try walk(path, seeking: shared)
+        _ = try walk(path, seeking: shared) { _, _ in }
       } catch {
         if case .damaged(let first) = error { damage.others = [first.place] + first.via }
       }
@@ -35,11 +42,11 @@ public struct PageCheck: Sendable {
   }
 
   private static func walk(
-    _ path: String, seeking page: UInt64?
+    _ path: String, seeking page: UInt64?, _ progress: @escaping (UInt64, UInt64) -> Void
   ) throws(PageCheckError) -> PageCheck {
     guard var file = try PageFile.open(path: path), file.byteCount > 0 else { return PageCheck() }
     let meta = try MetaPage.newest(&file)
-    var walk = PageWalk(file: file, meta: meta, seeking: page)
+    var walk = PageWalk(file: file, meta: meta, seeking: page, progress: progress)
     try walk.walkAll()
     var result = PageCheck()
     result.pageCount = meta.lastPage + 1

@@ -7,6 +7,8 @@ struct PageWalk: ~Copyable {
   let meta: MetaPage
   /// The page whose first claim is to be thrown as an error.
   private let sought: UInt64?
+  private let progress: (_ known: UInt64, _ all: UInt64) -> Void
+  private var known: UInt64 = 2
   /// A bit for each page that a tree has or that is listed as free.
   private var claimed: [UInt64]
   /// The places that name the page under way, from the meta page on.
@@ -55,10 +57,14 @@ struct PageWalk: ~Copyable {
     var longRun: PagePlace?
   }
 
-  init(file: consuming PageFile, meta: MetaPage, seeking page: UInt64?) {
+  init(
+    file: consuming PageFile, meta: MetaPage, seeking page: UInt64?,
+    progress: @escaping (UInt64, UInt64) -> Void
+  ) {
     self.file = file
     self.meta = meta
     sought = page
+    self.progress = progress
     claimed = [UInt64](repeating: 0, count: Int(meta.lastPage / 64) + 1)
     nodeSizes = [UInt16](repeating: 0, count: meta.pageBytes / 2)
   }
@@ -145,6 +151,8 @@ struct PageWalk: ~Copyable {
           via: path.filter { $0 != place }, shared: page))
     }
     claimed[Int(page / 64)] |= bit
+    known += 1
+    if known & 0x1fff == 0 { progress(known, meta.lastPage + 1) }
   }
 
   /// A page to go down to, and what it must be.

@@ -25,7 +25,7 @@ extension Log {
     _ disk: D, directory: String, recovered: inout Recovered,
     at choose: (_ metadata: [UInt8], [SnapshotMarker]) throws(DiskError) -> SnapshotMarker
   ) throws(WALError) -> Log {
-    var reading = try Reading(disk, directory)
+    var reading = try LogReading(disk, directory)
     try reading.readAll()
     let markers = reading.confirmedMarkers()
     let start: SnapshotMarker
@@ -55,7 +55,7 @@ extension Log {
 
 /// A log while it is read: once over everything for its sums, states and where each entry lies,
 /// then over the entries that are wanted.
-private struct Reading<D: Disk> {
+struct LogReading<D: Disk> {
   /// Where the data of an entry lies.
   struct Place {
     var segment: Int32
@@ -84,7 +84,7 @@ private struct Reading<D: Disk> {
   /// Whether only zeros follow the last record.
   private var tailIsZero = true
   /// The last segment up to its last byte that is not 0, when it ends in a torn record.
-  private var torn: [UInt8]?
+  private(set) var torn: [UInt8]?
 
   init(_ disk: D, _ directory: String) throws(WALError) {
     self.disk = disk

@@ -46,7 +46,7 @@ public struct SnapshotStore<D: Disk>: Sendable {
   public func loadNewest(
     among markers: [SnapshotMarker], broken: (String) -> Void
   ) throws(DiskError) -> Snapshot? {
-    let names = try disk.list(directory).filter { $0.hasSuffix(".snap") }
+    let names = try names()
     let order = markers.sorted { ($0.index, $0.term) > ($1.index, $1.term) }
     for (place, marker) in order.enumerated() where place == 0 || order[place - 1] != marker {
       let name = Self.name(marker.term, marker.index)
@@ -61,6 +61,24 @@ public struct SnapshotStore<D: Disk>: Sendable {
       try disk.rename(path, to: path + ".broken")
     }
     return nil
+  }
+
+  /// The names of all files, whole or not, oldest first.
+  public func names() throws(DiskError) -> [String] {
+    try disk.list(directory).filter { $0.hasSuffix(".snap") }
+  }
+
+  /// What the file `name` holds; nil when that is not what was written, or not under this name.
+  public func load(_ name: String) throws(DiskError) -> Snapshot? {
+    guard let found = Self.decode(try read(directory + "/" + name)),
+      Self.name(found.metadata.term, found.metadata.index) == name
+    else { return nil }
+    return found
+  }
+
+  /// What the file that `marker` notes holds; nil when it is not whole. Throws when there is none.
+  public func load(_ marker: SnapshotMarker) throws(DiskError) -> Snapshot? {
+    try load(Self.name(marker.term, marker.index))
   }
 
   private func read(_ path: String) throws(DiskError) -> [UInt8] {

@@ -46,7 +46,7 @@ import Testing
     defer { remove() }
     var random = Random(seed: UInt64(seed))
     var main: Int64 = 0
-    let starts = ProcessInfo.processInfo.environment["CHURN"].flatMap { Int($0) } ?? 3
+    let starts = ProcessInfo.processInfo.environment["CHURN"].flatMap { Int($0) } ?? 2
     for start in 0..<starts {
       let backend = try LMDBBackend.open(path: path, syncs: false)
       let reader = try backend.makeReader()

@@ -49,6 +49,21 @@ import Testing
     #expect(found && value == [8])
   }
 
+  @Test func `a file that is opened for reading is read and left as it is`() throws {
+    defer { remove() }
+    do {
+      let backend = try LMDBBackend.open(path: path, syncs: true)
+      try backend.commit(batch(1...100, value: [7]))
+    }
+    try FileManager.default.removeItem(atPath: path + "-lock")
+    let before = try Data(contentsOf: URL(fileURLWithPath: path))
+    let backend = try LMDBBackend.openForReading(path: path)
+    #expect(try rows(backend) == Array(1...100))
+    #expect(throws: BackendError.self) { try backend.commit(batch(101...101, value: [7])) }
+    #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+    #expect(!FileManager.default.fileExists(atPath: path + "-lock"))
+  }
+
   @Test func `defragmentation gives space back beside a reader that holds a snapshot`() throws {
     defer { remove() }
     let backend = try LMDBBackend.open(path: path, syncs: true)

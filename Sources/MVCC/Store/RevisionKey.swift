@@ -25,7 +25,10 @@ public enum RevisionKey {
     guard key.byteCount == byteCount || isTombstone, key[8] == UInt8(ascii: "_") else {
       return nil
     }
-    return (Revision(main: integer(key, 0), sub: integer(key, 9)), isTombstone)
+    let revision = Revision(main: integer(key, 0), sub: integer(key, 9))
+    // A transaction has fewer changes than that.
+    guard revision.main >= 0, 0...Int64(UInt32.max) ~= revision.sub else { return nil }
+    return (revision, isTombstone)
   }
 
   static func append(_ value: UInt64, to bytes: inout [UInt8]) {
