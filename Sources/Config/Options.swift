@@ -209,6 +209,7 @@ extension Options {
   /// The text of `--help`.
   public static var help: String {
     var text = "Usage:\n\n  martlet [flags]\n    Start a server that is etcd to its clients.\n\n"
+    text += "  martlet check [--repair] <data-dir>\n    Verify what a stopped server stored.\n\n"
     text += "  martlet --version\n    Show the version.\n\n  martlet -h | --help\n    Show this.\n"
     for group in Flag.Group.allCases {
       text += "\n\(group.rawValue):\n"

@@ -31,6 +31,13 @@ public enum FileSystem {
     return fd
   }
 
+  /// Opens a file that is there, and waits for none that is a pipe.
+  public static func openForReading(_ path: String) throws(Errno) -> Int32 {
+    let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard fd >= 0 else { throw Errno(errno) }
+    return fd
+  }
+
   public static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 
   public static func size(_ fd: Int32) throws(Errno) -> Int {

@@ -57,7 +57,7 @@ struct DataDirectory {
     }
   }
 
-  private static let format = "martlet data format 1\n"
+  static let format = "martlet data format 1\n"
 
   /// Refuses what this version cannot read: a newer format, or etcd's own files.
   private func refuseForeign() throws(StartError) {

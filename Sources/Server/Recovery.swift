@@ -149,7 +149,7 @@ final class Recovery {
     }
   }
 
-  private static func open(
+  static func open(
     _ backend: LMDBBackend, _ snapshot: Snapshot?, _ identity: Identity, _ options: Options,
     _ startSeconds: UInt64, _ log: Logger
   ) throws(StartError) -> Replica<LMDBBackend> {

@@ -6,9 +6,11 @@ internal import Server
 @main
 enum Martlet {
   static func main() {
+    let words = Array(CommandLine.arguments.dropFirst())
+    if words.first == "check" { Console.exit(Check.run(Array(words.dropFirst()))) }
     do throws(ConfigError) {
       let settings = try Settings(
-        arguments: Array(CommandLine.arguments.dropFirst()),
+        arguments: words,
         environment: Console.environment())
       if settings.wantsHelp {
         Console.write(Options.help)
