@@ -47,7 +47,6 @@ public struct Access: Sendable {
 
       This requirement has been added to help prevent "DNS Rebinding" attacks (CVE-2018-5702).
 
-
       """
   }
 

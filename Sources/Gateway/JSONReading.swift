@@ -112,6 +112,12 @@ private func append(
 // MARK: Values
 
 private func content(_ json: JSON, _ field: FieldShape) throws(BadRequest) -> [UInt8] {
+  if case .array(let elements) = json, field.kind == .bytes {
+    // Go's decoder takes a list of numbers too.
+    var bytes: [UInt8] = []
+    for element in elements { bytes.append(try integer(element, UInt8.self, "uint8")) }
+    return bytes
+  }
   guard case .string(let text) = json else {
     throw mismatch(json, field.kind == .bytes ? "[]uint8" : "string")
   }

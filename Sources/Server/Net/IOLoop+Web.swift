@@ -19,8 +19,13 @@ extension IOLoop {
     let web = WebCall(
       request, .answer(.error(404, "404 page not found")), place,
       bodyBytesMax: settings.web.bodyBytesMax)
-    web.fields = settings.web.access.fields(origin: request.header("origin") ?? "")
-    web.task = task(request, connection)
+    if let refusal = settings.web.access.refusal(host: request.header("host") ?? "") {
+      shared.log.warn("a request was refused since its Host is not in --host-whitelist")
+      web.task = .answer(.error(421, refusal))
+    } else {
+      web.fields = settings.web.access.fields(origin: request.header("origin") ?? "")
+      web.task = task(request, connection)
+    }
     return insert(web, connection, session)
   }
 
@@ -41,10 +46,6 @@ extension IOLoop {
   }
 
   private func task(_ request: Request, _ connection: Connection) -> WebCall.Task {
-    if let refusal = settings.web.access.refusal(host: request.header("host") ?? "") {
-      shared.log.warn("a request was refused since its Host is not in --host-whitelist")
-      return .answer(.error(421, refusal))
-    }
     if request.method == "OPTIONS" { return .answer(WebAnswer(200, "", [])) }
     guard settings.web.hasGateway, connection.role != .metrics, Route.owns(request.path) else {
       return Endpoints.task(request, connection.role, settings.web, shared)
