@@ -23,13 +23,14 @@ let layers: [(module: String, imports: [String])] = [
   ("Membership", ["Basics", "Raft", "API"]),
   ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Membership", "API"]),
   ("Services", ["Basics", "MVCC", "API", "GRPC", "Membership", "Replica"]),
+  ("Gateway", ["Basics", "API", "GRPC", "Services"]),
   // shells
   ("Config", ["Basics", "Membership"]),
   (
     "Server",
     [
       "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "HTTP2", "TLS", "LMDB",
-      "Membership", "Lease", "Replica", "Services", "Config",
+      "Membership", "Lease", "Replica", "Services", "Gateway", "Config",
     ]
   ),
 ]
@@ -66,7 +67,7 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config",
+  "Membership", "Services", "Gateway", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

@@ -64,7 +64,9 @@ extension Flag {
     Flag(
       .member, "listen-client-urls", .text, "http://localhost:2379", acts: true,
       "where clients are served"),
-    Flag(.member, "listen-client-http-urls", .text, "", "where plain HTTP clients are served"),
+    Flag(
+      .member, "listen-client-http-urls", .text, "", acts: true,
+      "where plain HTTP clients are served"),
     Flag(.member, "max-snapshots", .number, "5", acts: true, "snapshot files kept (0: all)"),
     Flag(.member, "max-wals", .number, "5", acts: true, "released WAL files kept (0: all)"),
     Flag(
@@ -82,7 +84,7 @@ extension Flag {
     Flag(
       .member, "max-concurrent-streams", .number, "4294967295", acts: true,
       "streams of one connection at a time"),
-    Flag(.member, "enable-grpc-gateway", .boolean, "true", "serve JSON beside gRPC"),
+    Flag(.member, "enable-grpc-gateway", .boolean, "true", acts: true, "serve JSON beside gRPC"),
     Flag(
       .member, "grpc-keepalive-min-time", .duration, "5s", acts: true,
       "shortest time between a client's pings"),
@@ -154,8 +156,10 @@ extension Flag {
     ].map { Flag(.security, $0.0, .boolean, "false", $0.1) }
     + [
       Flag(.security, "self-signed-cert-validity", .number, "1", "years a made one is valid"),
-      Flag(.security, "cors", .text, "*", "origins that may call from a browser"),
-      Flag(.security, "host-whitelist", .text, "*", "host names that plain requests may use"),
+      Flag(.security, "cors", .text, "*", acts: true, "origins that may call from a browser"),
+      Flag(
+        .security, "host-whitelist", .text, "*", acts: true,
+        "host names that plain requests may use"),
       Flag(.security, "tls-min-version", .text, "TLS1.2", "oldest TLS version"),
     ]
 
@@ -163,9 +167,13 @@ extension Flag {
     Flag(.auth, "auth-token", .text, "simple", "'simple' or 'jwt,…'"),
     Flag(.auth, "bcrypt-cost", .number, "10", "cost of hashing a password"),
     Flag(.auth, "auth-token-ttl", .number, "300", "seconds a simple token lives"),
-    Flag(.profiling, "enable-pprof", .boolean, "false", "Go's profiler; there is none here"),
-    Flag(.profiling, "metrics", .text, "basic", "'basic' or 'extensive'"),
-    Flag(.profiling, "listen-metrics-urls", .text, "", "where metrics and health are served"),
+    Flag(
+      .profiling, "enable-pprof", .boolean, "false", acts: true,
+      "Go's profiler; there is none here"),
+    Flag(.profiling, "metrics", .text, "basic", acts: true, "'basic' or 'extensive'"),
+    Flag(
+      .profiling, "listen-metrics-urls", .text, "", acts: true,
+      "where metrics and health are served"),
     Flag(.logging, "logger", .text, "zap", "'zap'"),
     Flag(.logging, "log-outputs", .text, "default", "where the log goes"),
     Flag(

@@ -35,6 +35,7 @@ public struct Options: Sendable {
   public var compactionKeysPerStep: Int
   public var syncsToDisk: Bool
   public var logLevel: String
+  public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
   public var ignored: [String]
 
@@ -93,6 +94,7 @@ extension Options {
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
     syncsToDisk = !settings.flag("unsafe-no-fsync")
     logLevel = settings.text("log-level")
+    http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.given.contains($0.name) }.map(\.name)
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
     try validate(settings)

@@ -13,6 +13,14 @@ public struct Request: Sendable {
   /// Whether the connection stays open after the answer.
   public var keepsAlive: Bool
 
+  public init(method: String, path: String, query: String, isOld: Bool, keepsAlive: Bool) {
+    self.method = method
+    self.path = path
+    self.query = query
+    self.isOld = isOld
+    self.keepsAlive = keepsAlive
+  }
+
   public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
 }
 

@@ -16,6 +16,17 @@ public struct RequestParser: ~Copyable {
     public static let trailerBytes = 4 << 10
   }
 
+  /// What comes next in the bytes.
+  public enum Step: Sendable {
+    /// A request with its body.
+    case request(Request)
+    /// The head of a request whose body comes in pieces.
+    case opened(Request)
+    case piece([UInt8])
+    /// The end of such a body.
+    case ended
+  }
+
   private enum Phase {
     case head
     case body(left: Int)
@@ -34,9 +45,14 @@ public struct RequestParser: ~Copyable {
   private var body: [UInt8] = []
   private var chunkExcess = 0
   private var awaitsContinue = false
+  /// Whether a body is being handed out in pieces.
+  public private(set) var isStreaming = false
   private let bodyBytesMax: Int
 
   public init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
+
+  /// Bytes that were received and not looked at.
+  public var bufferedBytes: Int { bytes.count - start }
 
   /// Whether a request has begun and is not whole.
   public var isInsideRequest: Bool { request != nil || start < bytes.count }
@@ -46,13 +62,29 @@ public struct RequestParser: ~Copyable {
 
   /// The next whole request, nil when more bytes are needed.
   public mutating func next() throws(Refusal) -> Request? {
+    while let step = try next(streaming: { _ in false }) {
+      if case .request(let request) = step { return request }
+    }
+    return nil
+  }
+
+  /// The next step, nil when more bytes are needed. `isStreamed` says of a head whether its body
+  /// is to come in pieces, whose number nothing limits.
+  public mutating func next(
+    streaming isStreamed: (Request) -> Bool
+  ) throws(Refusal) -> Step? {
     while true {
       switch phase {
       case .head:
         guard try readHead() else { return wait() }
+        if let request, isStreamed(request) {
+          isStreaming = true
+          return .opened(request)
+        }
       case .body(let left):
         let taken = move(left)
         phase = .body(left: left - taken)
+        if let piece = takePiece() { return piece }
         if taken == left { return finish() }
         return wait()
       case .chunkSize:
@@ -60,6 +92,7 @@ public struct RequestParser: ~Copyable {
       case .chunk(let left):
         let taken = move(left)
         phase = taken == left ? .chunkEnd : .chunk(left: left - taken)
+        if let piece = takePiece() { return piece }
         if taken < left { return wait() }
       case .chunkEnd:
         guard bytes.count - start >= 2 else { return wait() }
@@ -91,7 +124,7 @@ public struct RequestParser: ~Copyable {
   }
 
   /// Gives the used-up bytes back.
-  private mutating func wait() -> Request? {
+  private mutating func wait() -> Step? {
     if start == bytes.count {
       bytes.removeAll(keepingCapacity: bytes.capacity <= Limits.headBytes * 8)
     } else if start > 0 {
@@ -109,14 +142,24 @@ public struct RequestParser: ~Copyable {
     return taken
   }
 
-  private mutating func finish() -> Request? {
+  private mutating func takePiece() -> Step? {
+    guard isStreaming, !body.isEmpty else { return nil }
+    defer { body = [] }
+    return .piece(body)
+  }
+
+  private mutating func finish() -> Step? {
     var whole = request
     whole?.body = body
     request = nil
     body = []
     awaitsContinue = false
     phase = .head
-    return whole
+    if isStreaming {
+      isStreaming = false
+      return .ended
+    }
+    return whole.map(Step.request)
   }
 
   /// The next line without its end, and past it; nil when it is not whole.

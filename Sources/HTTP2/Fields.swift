@@ -27,6 +27,30 @@ func withHead(
   }
 }
 
+/// Calls `body` with any fields; names go out in lower case.
+func withFields(_ list: [(name: String, value: String)], _ body: (Fields) -> Void) {
+  var arena: [UInt8] = []
+  for (name, value) in list {
+    arena += Array(name.utf8.map { $0 >= 0x41 && $0 <= 0x5a ? $0 + 0x20 : $0 })
+    // What would break out of a field is left out.
+    arena += Array(value.utf8.filter { $0 >= 0x20 && $0 != 0x7f })
+    arena.append(0)
+  }
+  unsafe arena.withUnsafeMutableBufferPointer { arena in
+    var fields: [nghttp2_nv] = unsafe []
+    guard var at = arena.baseAddress else { return }
+    for (name, value) in list {
+      let length = value.utf8.count(where: { $0 >= 0x20 && $0 != 0x7f })
+      unsafe fields.append(
+        nghttp2_nv(
+          name: at, value: at + name.utf8.count, namelen: name.utf8.count, valuelen: length,
+          flags: 0))
+      unsafe at += name.utf8.count + length + 1
+    }
+    unsafe fields.withUnsafeBufferPointer { unsafe body($0) }
+  }
+}
+
 /// Calls `body` with `grpc-status` and `grpc-message`.
 func withStatus(_ status: Int32, _ message: [UInt8], _ body: (Fields) -> Void) {
   var code = String(status)

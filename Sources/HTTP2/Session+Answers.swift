@@ -60,18 +60,22 @@ extension Session {
     }
   }
 
-  /// A plain answer: `status`, `contentType` and the whole body.
-  public func respond(_ stream: Int32, status: Int, contentType: String, body: RawSpan) {
-    beginResponse(stream, status: status, contentType: contentType)
+  /// A plain answer: `status`, fields such as the content type, and the whole body.
+  public func respond(
+    _ stream: Int32, status: Int, fields: [(name: String, value: String)], body: RawSpan
+  ) {
+    beginResponse(stream, status: status, fields: fields)
     send(stream, body)
     endResponse(stream)
   }
 
   /// Opens a plain answer whose body follows by `send` and ends with `endResponse`.
-  public func beginResponse(_ stream: Int32, status: Int, contentType: String) {
+  public func beginResponse(
+    _ stream: Int32, status: Int, fields: [(name: String, value: String)]
+  ) {
     guard let at = place(of: stream), !state.streams[at].isResponded else { return }
     state.streams[at].isResponded = true
-    unsafe withHead(String(status), contentType, then: nil) {
+    unsafe withFields([(":status", String(status))] + fields) {
       unsafe submit(stream, $0, hasBody: true)
     }
   }

@@ -1,3 +1,5 @@
+internal import Basics
+
 extension V2Tree {
   /// How many events etcd's v2 history holds; the array of that many slots must be there.
   static let historyCapacity = 1000

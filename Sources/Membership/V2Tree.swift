@@ -1,3 +1,5 @@
+internal import Basics
+
 /// The v2 store as far as the 3.5 line still needs it: the tree that raft snapshots carry, with
 /// members under `/0/members`, removed ones under `/0/removed_members` and the cluster's version
 /// at `/0/version`. What else a snapshot holds (`/1`: the keys of the v2 API) is kept as it is;

@@ -67,6 +67,10 @@ final class Metrics: Sendable {
   let proposalsFailed = Counter()
   let receivedBytes = Counter()
   let sentBytes = Counter()
+  let healthSuccesses = Counter()
+  let healthFailures = Counter()
+
+  func noteCheck(_ type: String, _ name: String, isFine: Bool) {}
 
   /// The page of `/metrics`.
   func text(_ board: Board, startedAt: UInt64) -> String {

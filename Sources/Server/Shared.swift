@@ -106,6 +106,6 @@ enum LoopInput: Sendable {
   case events(EventBatch)
   case readIndex(ticket: UInt64, index: LogIndex)
   case wake
-  case accepted(Int32)
+  case accepted(Int32, Listener.Role)
   case stop
 }

@@ -1,6 +1,7 @@
 internal import API
 internal import Basics
 public import Config
+internal import Gateway
 internal import HTTP2
 internal import LMDB
 internal import MVCC
@@ -35,8 +36,8 @@ public enum Server {
     for flag in options.ignored {
       log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
-    let listeners = try listen(options.listenClient, "listen-client-urls")
-    let peers = try listen(options.listenPeer, "listen-peer-urls")
+    let listeners = try listenToClients(options)
+    let peers = try listen(options.listenPeer, "listen-peer-urls", .all)
     let directory = try DataDirectory(options)
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
@@ -50,10 +51,18 @@ public enum Server {
     stop(shared, threads)
   }
 
+  private static func listenToClients(_ options: Options) throws(StartError) -> [Listener] {
+    let http = options.http
+    return try listen(
+      options.listenClient, "listen-client-urls", http.listenHTTP.isEmpty ? .all : .grpc)
+      + listen(http.listenHTTP, "listen-client-http-urls", .http)
+      + listen(http.listenMetrics, "listen-metrics-urls", .metrics)
+  }
+
   private static func listen(
-    _ endpoints: [Endpoint], _ flag: String
-  ) throws(StartError) -> [Int32] {
-    var sockets: [Int32] = []
+    _ endpoints: [Endpoint], _ flag: String, _ role: Listener.Role
+  ) throws(StartError) -> [Listener] {
+    var sockets: [Listener] = []
     for endpoint in endpoints {
       guard endpoint.scheme == .http || endpoint.scheme == .unix else {
         throw StartError("\(endpoint.text): TLS is not served yet [--\(flag)]")
@@ -63,7 +72,7 @@ public enum Server {
           endpoint.scheme == .unix
           ? try Socket.listen(path: "\(endpoint.host):\(endpoint.port)")
           : try Socket.listen(host: endpoint.host, port: endpoint.port)
-        sockets.append(socket.release())
+        sockets.append(Listener(fd: socket.release(), role: role))
       } catch {
         throw StartError("cannot listen on \(endpoint.text): \(error) [--\(flag)]")
       }
@@ -98,7 +107,7 @@ public enum Server {
   }
 
   private static func startLoops(
-    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Int32]
+    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Listener]
   ) throws(StartError) {
     var limits = Limits()
     limits.requestBytesMax = options.requestBytesMax
@@ -113,7 +122,12 @@ public enum Server {
         streamsMax: options.streamsPerConnectionMax,
         pingIntervalMin: options.keepaliveMinNanoseconds),
       keepaliveInterval: options.keepaliveIntervalNanoseconds,
-      keepaliveTimeout: options.keepaliveTimeoutNanoseconds)
+      keepaliveTimeout: options.keepaliveTimeoutNanoseconds,
+      web: WebSettings(
+        access: Access(origins: options.http.origins, hosts: options.http.hosts),
+        hasGateway: options.http.hasGateway, wantsProfiler: options.http.wantsProfiler,
+        // Base64 makes bytes a third longer.
+        bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)))
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []

@@ -61,7 +61,7 @@ import Testing
   }
 
   @Test func `a flag that does nothing here is reported when given`() throws {
-    #expect(try options(["--enable-pprof"]).ignored == ["enable-pprof"])
+    #expect(try options(["--socket-reuse-port"]).ignored == ["socket-reuse-port"])
     #expect(try options([]).ignored.isEmpty)
   }
 }

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import explained
 import pytest
+import rpc_gateway  # noqa: F401 - registers its cases
 import rpc_kv  # noqa: F401 - registers its cases
 import rpc_protocol  # noqa: F401
 import rpc_streams  # noqa: F401

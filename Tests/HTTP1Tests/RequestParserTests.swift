@@ -144,4 +144,31 @@ import Testing
     }
     return text
   }
+
+  @Test func `a body comes in pieces when it is wanted so`() throws {
+    let request =
+      "POST /watch HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+      + "3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n"
+    for cut in [1, 2, 7, 1000] {
+      var parser = RequestParser(bodyBytesMax: 5)
+      var seen: [String] = []
+      var body = ""
+      var rest = Array(request.utf8)[...]
+      while !rest.isEmpty {
+        let piece = Array(rest.prefix(cut))
+        rest = rest.dropFirst(cut)
+        parser.receive(piece.rawSpan)
+        while let step = try parser.next(streaming: { $0.method == "POST" }) {
+          switch step {
+          case .opened(let head): seen.append("opened \(head.path) \(parser.isStreaming)")
+          case .piece(let bytes): body += String(decoding: bytes, as: UTF8.self)
+          case .ended: seen.append("ended \(parser.isStreaming)")
+          case .request(let whole): seen.append("\(whole.method) \(whole.path)")
+          }
+        }
+      }
+      #expect(seen == ["opened /watch true", "ended false", "GET /"])
+      #expect(body == "abcdefg")
+    }
+  }
 }

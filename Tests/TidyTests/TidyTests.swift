@@ -40,7 +40,7 @@ import Testing
 
   static let pure: Set<String> = [
     "Basics", "Raft", "WAL", "MVCC", "Lease", "Auth", "GRPC", "HTTP1", "Membership", "Replica",
-    "Services",
+    "Services", "Gateway",
   ]
 
   @Test func `the layer table was read`() {

@@ -2,6 +2,7 @@ internal import Basics
 internal import HTTP1
 internal import HTTP2
 internal import Platform
+internal import Services
 
 /// One client's connection, one io thread's: the socket, what speaks on it, and what waits to be
 /// written. A class, because calls and the poller both point at it.
@@ -14,6 +15,8 @@ final class Connection {
     static let queuedBytes = 64 << 20
     /// Bytes of messages that have not come whole yet, of all streams of a connection.
     static let heldBytes = 32 << 20
+    /// Bytes of later requests of HTTP/1.1 that are taken while one is being served.
+    static let pipelinedBytes = 64 << 10
     /// Reads of one connection in one wake: others wait.
     static let readsPerWake = 8
   }
@@ -45,6 +48,8 @@ final class Connection {
 
   let token: UInt64
   let socket: Socket
+  /// What the listener that accepted it serves.
+  let role: Listener.Role
   let openedAt: UInt64
   var speaker = Speaker.unknown([])
   var parser: RequestParser
@@ -54,7 +59,11 @@ final class Connection {
   var sent = 0
   var interest = Poller.Interest.read
   var isDirty = false
-  /// Requests of HTTP/1.1 wait until their client reads the answers before.
+  /// The request of HTTP/1.1 that is being served.
+  var call: CallID?
+  /// A stream of HTTP/1.1 was told to send no more for now.
+  var isCongested = false
+  /// Requests of HTTP/1.1 wait for the one before, or for their client to read the answers.
   var hasPausedRequests = false
   var ending = Ending.none
   /// When an ending connection is closed whatever it does.
@@ -65,8 +74,11 @@ final class Connection {
   var requestSince: UInt64?
   var pingedAt: UInt64 = 0
 
-  init(token: UInt64, socket: consuming Socket, now: UInt64, bodyBytesMax: Int) {
+  init(
+    token: UInt64, socket: consuming Socket, role: Listener.Role, now: UInt64, bodyBytesMax: Int
+  ) {
     self.token = token
+    self.role = role
     self.socket = socket
     parser = RequestParser(bodyBytesMax: bodyBytesMax)
     openedAt = now
@@ -87,13 +99,17 @@ final class Connection {
     case .lingering: return true
     case .none: break
     }
-    if case .http1 = speaker { return takesRequests }
+    if case .http1 = speaker {
+      return takesRequests
+        || call != nil && waitingBytes < Limits.outputBytes
+          && parser.bufferedBytes < Limits.pipelinedBytes
+    }
     return true
   }
 
-  /// Whether the next request of HTTP/1.1 may be served.
+  /// Whether the next request of HTTP/1.1, or the next piece of its body, may be served.
   var takesRequests: Bool {
-    guard case .none = ending else { return false }
+    guard case .none = ending, call == nil || parser.isStreaming else { return false }
     return waitingBytes < Limits.outputBytes
   }
 

@@ -1,61 +1,94 @@
+internal import Basics
+internal import HTTP1
+internal import Platform
 internal import Replica
 internal import Services
-internal import Basics
-internal import Platform
 
-/// What plain HTTP serves beside gRPC.
+/// What plain HTTP serves beside gRPC and its gateway. etcd: api/etcdhttp.
 enum Endpoints {
-  struct Answer {
-    var status: Int
-    var contentType: String
-    var body: [UInt8]
-
-    init(_ status: Int, _ contentType: String, _ body: String) {
-      self.status = status
-      self.contentType = contentType
-      self.body = Array(body.utf8)
+  /// What becomes of a request on a connection of that role.
+  static func task(
+    _ request: Request, _ role: Listener.Role, _ settings: WebSettings, _ shared: Shared
+  ) -> WebCall.Task {
+    let path = request.path
+    if let probe = Probe(path: path, parameters(request.query)) {
+      return request.method == "GET" ? .probe(probe) : .answer(.onlyGET)
     }
-  }
-
-  static func answer(
-    _ method: String, _ path: String, _ query: String, _ shared: Shared
-  ) -> Answer {
-    guard method == "GET" || method == "HEAD" else {
-      return Answer(405, "text/plain; charset=utf-8", "Method Not Allowed\n")
-    }
-    let halves = path.split(separator: "?", maxSplits: 1)
-    let board = shared.board.withLock { $0 }
-    switch halves.first ?? "" {
+    if path == "/metrics" { return .answer(metrics(shared)) }
+    guard role != .metrics else { return .answer(.error(404, "404 page not found")) }
+    switch path {
     case "/version":
-      let cluster = board.clusterVersion ?? board.status.version
-      return Answer(
-        200, "application/json",
-        "{\"etcdserver\":\"\(board.status.version)\",\"etcdcluster\":\"\(cluster)\"}")
-    case "/health":
-      return health(board, excludes: query.isEmpty && halves.count > 1 ? String(halves[1]) : query)
-    case "/metrics":
-      return Answer(
-        200, "text/plain; version=0.0.4; charset=utf-8",
-        shared.metrics.text(board, startedAt: shared.startedAt))
-    default:
-      return Answer(404, "text/plain; charset=utf-8", "404 page not found\n")
+      return .answer(request.method == "GET" ? version(shared) : .onlyGET)
+    case "/debug/vars":
+      return .answer(request.method == "GET" ? variables(shared) : .onlyGET)
+    default: break
+    }
+    if settings.wantsProfiler, path.hasPrefix("/debug/pprof") {
+      return .answer(
+        .error(501, "This server is not written in Go and has no pprof: use perf on the process."))
+    }
+    return .answer(.error(404, "404 page not found"))
+  }
+
+  /// The parameters of a query, with `+` and `%XX` decoded.
+  static func parameters(_ query: String) -> [(name: String, value: String)] {
+    query.split(separator: "&").map { part in
+      let halves = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (decoded(halves[0]), halves.count > 1 ? decoded(halves[1]) : "")
     }
   }
 
-  /// etcd: etcdserver/api/etcdhttp/metrics.go.
-  private static func health(_ board: Board, excludes query: String) -> Answer {
-    let excluded = query.split(separator: "&").filter { $0.hasPrefix("exclude=") }
-      .map { String($0.dropFirst(8)).uppercased() }
-    for alarm in board.status.alarms {
-      let name = "\(alarm.kind)".uppercased()
-      if !excluded.contains(name) { return unhealthy("ALARM \(name)") }
+  private static func decoded(_ text: Substring) -> String {
+    var bytes: [UInt8] = []
+    var rest = Array(text.utf8)[...]
+    while let byte = rest.popFirst() {
+      if byte == UInt8(ascii: "%"), rest.count >= 2, let value = Hex.value(rest.prefix(2)) {
+        bytes.append(UInt8(value))
+        rest = rest.dropFirst(2)
+      } else {
+        bytes.append(byte == UInt8(ascii: "+") ? 0x20 : byte)
+      }
     }
-    if board.status.leader == .none { return unhealthy("RAFT NO LEADER") }
-    return Answer(200, "application/json", "{\"health\":\"true\",\"reason\":\"\"}")
+    return String(decoding: bytes, as: UTF8.self)
   }
 
-  private static func unhealthy(_ reason: String) -> Answer {
-    Answer(
-      503, "text/plain; charset=utf-8", "{\"health\":\"false\",\"reason\":\"\(reason)\"}\n")
+  private static func version(_ shared: Shared) -> WebAnswer {
+    let board = shared.board.withLock { $0 }
+    let cluster = board.clusterVersion ?? board.status.version
+    return .json(
+      200,
+      Array("{\"etcdserver\":\"\(board.status.version)\",\"etcdcluster\":\"\(cluster)\"}".utf8))
+  }
+
+  private static func metrics(_ shared: Shared) -> WebAnswer {
+    let board = shared.board.withLock { $0 }
+    let page = shared.metrics.text(board, startedAt: shared.startedAt)
+    return WebAnswer(200, "text/plain; version=0.0.4; charset=utf-8", Array(page.utf8))
+  }
+
+  /// The variables of Go's expvar that mean something here, and etcd's own.
+  private static func variables(_ shared: Shared) -> WebAnswer {
+    let board = shared.board.withLock { $0 }
+    let line = JSON.array(CommandLine.arguments.map { .string($0) }).encoded
+    let leader = Hex.text(board.status.leader.rawValue)
+    let member = Hex.text(board.status.member.rawValue)
+    let role =
+      board.status.isLeader
+      ? "StateLeader"
+      : board.status.isLearner
+        ? "StateLearner"
+        : "StateFollower"
+    let body = """
+      {
+      "cmdline": \(String(decoding: line, as: UTF8.self)),
+      "file_descriptor_limit": \(Process.descriptors().max),
+      "memstats": {"Sys":\(Process.residentBytes())},
+      "raft.status": {"id":"\(member)","term":\(board.status.term.rawValue),\
+      "commit":\(board.status.commitIndex.rawValue),"applied":\(board.status.appliedIndex.rawValue),\
+      "lead":"\(leader)","raftState":"\(role)"}
+      }
+
+      """
+    return WebAnswer(200, "application/json; charset=utf-8", Array(body.utf8))
   }
 }

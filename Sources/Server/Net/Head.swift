@@ -1,5 +1,6 @@
 internal import Basics
 internal import GRPC
+internal import HTTP1
 internal import HTTP2
 internal import Services
 
@@ -57,12 +58,17 @@ struct Head {
     return type.byteCount == 16 || type[16] == UInt8(ascii: "+") || type[16] == UInt8(ascii: ";")
   }
 
-  /// What a plain request asks for.
-  func plain() -> PlainRequest {
+  /// The request that is not gRPC's, without its body.
+  func plain(_ session: Session, _ range: Range<Int>) -> Request {
     let halves = text(path).split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    return PlainRequest(
+    var request = Request(
       method: text(method), path: halves.first.map(String.init) ?? "",
-      query: halves.count > 1 ? String(halves[1]) : "")
+      query: halves.count > 1 ? String(halves[1]) : "", isOld: false, keepsAlive: true)
+    for field in session.fields[range] {
+      let name = text(field.name)
+      request.headers.append((name == ":authority" ? "host" : name, text(field.value)))
+    }
+    return request
   }
 
   /// What is wrong with a call's headers, in grpc-go's words.

@@ -20,11 +20,11 @@ extension IOLoop {
 
   // MARK: Coming
 
-  private mutating func accept(_ listener: Int32) {
+  private mutating func accept(_ listener: Listener) {
     while true {
       let accepted: Socket?
       do throws(Errno) {
-        accepted = try Socket.accept(on: listener)
+        accepted = try Socket.accept(on: listener.fd)
       } catch {
         // Descriptors or memory are short: the listener would stay ready and spin the loop.
         shared.log.warn("a connection could not be accepted", ("error", "\(error)"))
@@ -34,9 +34,9 @@ extension IOLoop {
       let target = nextLoop % shared.loops.count
       nextLoop += 1
       if target == number {
-        add(accepted)
+        add(accepted, listener.role)
       } else {
-        shared.loops[target].box.post(.accepted(accepted.release()))
+        shared.loops[target].box.post(.accepted(accepted.release(), listener.role))
       }
     }
   }
@@ -45,11 +45,11 @@ extension IOLoop {
     self.isAccepting = isAccepting
     for (place, listener) in listeners.enumerated() {
       try? poller.change(
-        listener, isAccepting ? .read : [], token: Self.listenerTokens + UInt64(place))
+        listener.fd, isAccepting ? .read : [], token: Self.listenerTokens + UInt64(place))
     }
   }
 
-  mutating func add(_ socket: consuming Socket) {
+  mutating func add(_ socket: consuming Socket, _ role: Listener.Role) {
     guard connections.count < Limits.connectionsMax else {
       shared.log.warn("too many connections; one was closed")
       return
@@ -58,7 +58,7 @@ extension IOLoop {
     nextConnection += 1
     let fd = socket.fd
     let connection = Connection(
-      token: token, socket: socket, now: now, bodyBytesMax: settings.requestBytesMax)
+      token: token, socket: socket, role: role, now: now, bodyBytesMax: settings.web.bodyBytesMax)
     guard (try? poller.add(fd, .read, token: token)) != nil else { return }
     connections[token] = connection
   }
@@ -86,10 +86,11 @@ extension IOLoop {
     }
   }
 
-  /// The client sends no more. One of HTTP/1.1 may still wait for its answers.
+  /// The client sends no more. One of HTTP/1.1 may still wait for answers that are made; one that
+  /// is being made is given up, as Go's server does it.
   private mutating func ended(_ connection: Connection) {
     guard case .http1 = connection.speaker, case .none = connection.ending,
-      connection.waitingBytes > 0
+      connection.waitingBytes > 0, connection.call == nil
     else { return close(connection) }
     connection.end()
     mark(connection)
@@ -113,6 +114,7 @@ extension IOLoop {
     let preface = [UInt8]("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     let shared = min(start.count, preface.count)
     guard start[..<shared] == preface[..<shared] else {
+      guard connection.role != .grpc else { return close(connection) }
       connection.speaker = .http1
       return receiveHTTP1(connection, start.rawSpan)
     }
@@ -147,6 +149,7 @@ extension IOLoop {
         continue
       }
       if case .http2(let session) = connection.speaker { takeLateEvents(connection, session) }
+      relieve(connection)
       if case .done = progress, !settle(connection) { continue }
       watch(connection)
     }
@@ -167,7 +170,11 @@ extension IOLoop {
   }
 
   private mutating func watch(_ connection: Connection) {
-    if connection.hasPausedRequests, connection.takesRequests { serveHTTP1(connection) }
+    if connection.hasPausedRequests, connection.takesRequests {
+      serveHTTP1(connection)
+      // What it asks for is handed out in the next wake.
+      shared.loops[number].wakeup.signal()
+    }
     if case .writing = connection.ending, connection.endsBy == .max {
       connection.endsBy = now + Limits.endingNanoseconds
     }
@@ -183,6 +190,7 @@ extension IOLoop {
   mutating func close(_ connection: Connection) {
     guard connections.removeValue(forKey: connection.token) != nil else { return }
     try? poller.remove(connection.socket.fd)
+    if let id = connection.call, end(id) != nil { services.cancelled(id, out: &out) }
     guard case .http2(let session) = connection.speaker else { return }
     session.forEachTag { tag in
       let id = CallID(tag - 1)

@@ -2,6 +2,7 @@ internal import Basics
 internal import GRPC
 internal import HTTP1
 internal import HTTP2
+internal import Platform
 internal import Services
 
 extension IOLoop {
@@ -25,11 +26,20 @@ extension IOLoop {
       switch event {
       case .headers(let at, let fields): open(connection, session, at, fields)
       case .data(let at, let slice):
-        if let id = call(session, at) { receive(id, session, arena, slice) }
+        guard let id = call(session, at) else { continue }
+        if let web = calls.with(id, { $0.web }) ?? nil {
+          receive(id, web, arena.rawSpan.extracting(slice))
+        } else {
+          receive(id, session, arena, slice)
+        }
       case .endOfStream(let at): if let id = call(session, at) { halfClosed(id, session) }
       case .closed(let at, _):
         if let id = call(session, at), end(id) != nil { services.cancelled(id, out: &out) }
-      case .writable(let at): if let id = call(session, at) { services.writable(id, true) }
+      case .writable(let at):
+        guard let id = call(session, at) else { continue }
+        services.writable(id, true)
+        // Seen while writing, it has to wait for the next wake otherwise.
+        shared.loops[number].wakeup.signal()
       }
     }
     session.clearEvents()
@@ -55,11 +65,15 @@ extension IOLoop {
     let head = Head(session, range)
     let stream = at.stream
     guard head.isGRPC else {
-      let call = OpenCall(
-        connection: connection, stream: stream, reader: MessageReader(bytesMax: 0), isGzip: false,
-        plain: head.plain())
-      _ = add(call, session, at)
+      if connection.role != .grpc {
+        _ = self.open(head.plain(session, range), connection, session, at)
+      } else {
+        session.respond(stream, status: 415, fields: [], body: RawSpan())
+      }
       return
+    }
+    guard connection.role == .all || connection.role == .grpc else {
+      return session.respond(stream, status: 415, fields: [], body: RawSpan())
     }
     if let wrong = head.wrong() {
       session.refuseGRPC(
@@ -83,7 +97,7 @@ extension IOLoop {
     }
     let call = OpenCall(
       connection: connection, stream: stream,
-      reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, plain: nil)
+      reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, web: nil)
     services.open(
       add(call, session, at), method, needsLeader: head.needsLeader, timeout: head.timeout,
       token: head.bytes(head.token), out: &out)
@@ -96,9 +110,9 @@ extension IOLoop {
     var reader = MessageReader(bytesMax: 0)
     let found = calls.with(id) { call in
       swap(&reader, &call.reader)
-      return (call.connection, call.isGzip, call.plain == nil)
+      return (call.connection, call.isGzip)
     }
-    guard let (connection, isGzip, isGRPC) = found, isGRPC else { return }
+    guard let (connection, isGzip) = found else { return }
     let heldBefore = reader.held.count
     let chunk = arena.rawSpan.extracting(slice)
     var offset = 0
@@ -145,20 +159,13 @@ extension IOLoop {
 
   private mutating func halfClosed(_ id: CallID, _ session: Session) {
     guard let call = calls[id] else { return }
-    guard let plain = call.plain else {
-      if call.reader.isInsideMessage {
-        refuse(id, session, Status(.unknown, "unexpected EOF"))
-      } else {
-        services.halfClosed(id, out: &out)
-      }
-      return
+    if let web = call.web {
+      ended(id, web)
+    } else if call.reader.isInsideMessage {
+      refuse(id, session, Status(.unknown, "unexpected EOF"))
+    } else {
+      services.halfClosed(id, out: &out)
     }
-    _ = end(id)
-    let answer = Endpoints.answer(plain.method, plain.path, plain.query, shared)
-    session.respond(
-      call.stream, status: answer.status, contentType: answer.contentType,
-      body: answer.body.rawSpan)
-    mark(call.connection)
   }
 
   // MARK: HTTP/1.1
@@ -168,37 +175,62 @@ extension IOLoop {
     serveHTTP1(connection)
   }
 
-  /// Answers the requests that have come whole, until too much waits to be written.
+  /// Serves the requests that have come, one after the other, until too much waits to be
+  /// written.
   mutating func serveHTTP1(_ connection: Connection) {
     var isDry = false
     while connection.takesRequests, !isDry {
       do throws(Refusal) {
-        guard let request = try connection.parser.next() else {
-          isDry = true
-          continue
-        }
-        let answer = Endpoints.answer(request.method, request.path, request.query, shared)
-        let head = ResponseHead(
-          status: answer.status, contentType: answer.contentType, keepsAlive: request.keepsAlive,
-          isOld: request.isOld)
-        head.append(
-          body: answer.body.rawSpan, isHead: request.method == "HEAD", to: &connection.output)
-        if !request.keepsAlive { connection.end() }
+        let settings = settings.web
+        let step = try connection.parser.next(streaming: { Self.isStreamed($0, settings) })
+        if let step { take(step, connection) } else { isDry = true }
       } catch {
-        let head = ResponseHead(
-          status: error.status, contentType: "text/plain; charset=utf-8", keepsAlive: false,
-          isOld: false)
-        let body = Array("\(error.status) \(reasonPhrase(error.status)): \(error.reason)\n".utf8)
-        head.append(body: body.rawSpan, isHead: false, to: &connection.output)
-        connection.end()
+        refuse(connection, error)
       }
     }
     connection.hasPausedRequests = !isDry && !connection.takesRequests
     if connection.parser.takeContinue() {
       connection.output += [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
     }
-    let isInside = connection.parser.isInsideRequest
+    // The body of a stream may come as slowly as it likes.
+    let isInside = connection.parser.isInsideRequest && !connection.parser.isStreaming
     connection.requestSince = isInside ? connection.requestSince ?? now : nil
     mark(connection)
+  }
+
+  private mutating func take(_ step: RequestParser.Step, _ connection: Connection) {
+    switch step {
+    case .request(let request):
+      var head = request
+      head.body = []
+      let id = open(head, connection, nil, nil)
+      guard let web = calls[id]?.web else { return }
+      let body = request.body
+      if !body.isEmpty { receive(id, web, body.rawSpan) }
+      if calls.contains(id) { ended(id, web) }
+    case .opened(let head): _ = open(head, connection, nil, nil)
+    case .piece(let piece):
+      guard let id = connection.call, let web = calls[id]?.web else { return }
+      receive(id, web, piece.rawSpan)
+    case .ended:
+      guard let id = connection.call, let web = calls[id]?.web else { return }
+      ended(id, web)
+    }
+  }
+
+  /// Answers what is no request and ends the connection: where the next one begins is not known.
+  private mutating func refuse(_ connection: Connection, _ refusal: Refusal) {
+    if let id = connection.call {
+      connection.call = nil
+      if end(id) != nil { services.cancelled(id, out: &out) }
+    } else {
+      let head = ResponseHead(
+        status: refusal.status, contentType: "text/plain; charset=utf-8", keepsAlive: false,
+        isOld: false)
+      let body = Array(
+        "\(refusal.status) \(reasonPhrase(refusal.status)): \(refusal.reason)\n".utf8)
+      head.append(body: body.rawSpan, isHead: false, to: &connection.output)
+    }
+    connection.end()
   }
 }

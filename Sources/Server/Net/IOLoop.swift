@@ -18,15 +18,18 @@ struct IOLoop: ~Copyable {
     var session: Session.Settings
     var keepaliveInterval: UInt64
     var keepaliveTimeout: UInt64
+    var web: WebSettings
   }
 
-  /// A call, or a plain request over HTTP/2, and what of its message has come.
+  /// A call and what of its message has come.
   struct OpenCall {
     let connection: Connection
+    /// 0 for a request of HTTP/1.1.
     let stream: Int32
     var reader: MessageReader
     var isGzip: Bool
-    var plain: PlainRequest?
+    /// What the call is when it is not gRPC's.
+    var web: WebCall?
   }
 
   enum Limits {
@@ -55,11 +58,13 @@ struct IOLoop: ~Copyable {
   var services: Services<LMDBBackend>
   var reader: LMDBBackend.Reader
   var poller: Poller
-  var listeners: [Int32]
+  var listeners: [Listener]
   var connections: [UInt64: Connection] = [:]
   let pool = Pool()
   var calls = CallTable<OpenCall>(givesNumbers: true)
   var dirty: [Connection] = []
+  /// Connections of HTTP/1.1 whose next request may be served.
+  var resumable: [Connection] = []
   var out = Outbox()
   var nextConnection: UInt64 = 1
   var nextLoop = 0
@@ -79,7 +84,7 @@ struct IOLoop: ~Copyable {
 
   static func open(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
-    reader: LMDBBackend.Reader, listeners: [Int32]
+    reader: LMDBBackend.Reader, listeners: [Listener]
   ) throws(Errno) -> IOLoop {
     let poller = try Poller.open()
     try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
@@ -90,7 +95,7 @@ struct IOLoop: ~Copyable {
 
   private init(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
-    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Int32]
+    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Listener]
   ) {
     self.number = number
     self.shared = shared
@@ -129,7 +134,7 @@ struct IOLoop: ~Copyable {
     if case .http2(let session) = connection.speaker {
       let status = Status(.unavailable, "etcdserver: server stopped")
       session.forEachTag { tag in
-        guard let call = calls[CallID(tag - 1)], call.plain == nil else { return }
+        guard let call = calls[CallID(tag - 1)], call.web == nil else { return }
         session.finishGRPC(
           call.stream, status: status.code.rawValue, message: status.encodedMessage)
       }
@@ -157,7 +162,7 @@ struct IOLoop: ~Copyable {
     isListening = true
     for (place, listener) in listeners.enumerated() {
       do throws(Errno) {
-        try poller.add(listener, .read, token: Self.listenerTokens + UInt64(place))
+        try poller.add(listener.fd, .read, token: Self.listenerTokens + UInt64(place))
       } catch {
         shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
       }
@@ -182,7 +187,7 @@ struct IOLoop: ~Copyable {
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
       case .wake: break
-      case .accepted(let fd): add(Socket.adopting(fd))
+      case .accepted(let fd, let role): add(Socket.adopting(fd), role)
       case .stop: stop()
       }
     }
@@ -205,6 +210,7 @@ struct IOLoop: ~Copyable {
   private mutating func serve() {
     services.flush(out: &out)
     deliver()
+    resume()
     var rounds = 0
     while services.wantsStore, rounds < 64 {
       rounds += 1
@@ -214,11 +220,12 @@ struct IOLoop: ~Copyable {
       services.execute(reader: &reader, out: &out)
       reader.reset()
       deliver()
+      resume()
     }
     if services.wantsStore { shared.loops[number].wakeup.signal() }
   }
 
-  private mutating func deliver() {
+  mutating func deliver() {
     for reply in out.replies {
       switch reply {
       case .answer(let call, let slice): answer(call, slice)
@@ -236,6 +243,10 @@ struct IOLoop: ~Copyable {
   }
 
   private mutating func answer(_ id: CallID, _ slice: Slice) {
+    if let web = calls.with(id, { $0.web }) ?? nil {
+      let message = out.arena.rawSpan.extracting(slice).copied()
+      return answerWeb(id, web, message)
+    }
     guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
     prefix.removeAll(keepingCapacity: true)
     appendMessagePrefix(Int(slice.count), to: &prefix)
@@ -245,7 +256,12 @@ struct IOLoop: ~Copyable {
   }
 
   private mutating func send(_ id: CallID, _ slice: Slice) {
-    guard let call = calls[id], case .http2(let session) = call.connection.speaker else { return }
+    guard let call = calls[id] else { return }
+    if let web = call.web {
+      let message = out.arena.rawSpan.extracting(slice).copied()
+      return sendWeb(id, call, web, message)
+    }
+    guard case .http2(let session) = call.connection.speaker else { return }
     session.respondGRPC(call.stream)
     prefix.removeAll(keepingCapacity: true)
     appendMessagePrefix(Int(slice.count), to: &prefix)
@@ -256,6 +272,7 @@ struct IOLoop: ~Copyable {
   }
 
   private mutating func finish(_ id: CallID, _ failure: Failure?) {
+    if let web = calls[id]?.web { return finishWeb(id, web, failure) }
     guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
     let code = failure.map { Int32($0.code.rawValue) } ?? 0
     let message = failure.map { Status(.unknown, $0.text).encodedMessage } ?? []
@@ -266,14 +283,7 @@ struct IOLoop: ~Copyable {
   /// Forgets a call; its stream goes on to its end.
   mutating func end(_ id: CallID) -> OpenCall? {
     guard let call = calls.remove(id) else { return nil }
-    call.connection.heldBytes -= call.reader.held.count
+    call.connection.heldBytes -= call.reader.held.count + (call.web?.body.count ?? 0)
     return call
   }
-}
-
-/// A request without gRPC over HTTP/2.
-struct PlainRequest {
-  var method: String
-  var path: String
-  var query: String
 }

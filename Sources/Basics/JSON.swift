@@ -1,4 +1,5 @@
-/// A JSON value of the small documents that membership keeps: member records, the v2 tree.
+/// A JSON value: of member records, the v2 tree, the gateway's requests. Holds up to about 25 times
+/// the bytes that it is read from.
 /// Objects keep the order of their fields; numbers keep their text.
 public indirect enum JSON: Equatable, Sendable {
   case null
@@ -22,10 +23,12 @@ public indirect enum JSON: Equatable, Sendable {
   public struct Malformed: Error, Equatable {
     /// Where reading stopped.
     public var offset: Int
+    /// What is wrong, in the words of Go's `encoding/json`.
+    public var text: String
   }
 
   /// How deep arrays and objects may nest.
-  public static let depthMax = 64
+  public static let depthMax = 256
 
   /// A whole number.
   public static func integer(_ value: UInt64) -> JSON { .number([UInt8](String(value).utf8)) }
@@ -106,7 +109,8 @@ extension JSON {
 
   private static let hex = [UInt8]("0123456789abcdef".utf8)
 
-  private static func encode(_ text: String, into bytes: inout [UInt8]) {
+  /// Adds `text` as a JSON string.
+  public static func encode(_ text: String, into bytes: inout [UInt8]) {
     bytes.append(0x22)
     for scalar in text.unicodeScalars {
       switch scalar.value {
