@@ -29,7 +29,11 @@ extension IOLoop {
       case .endOfStream(let at): if let id = call(session, at) { halfClosed(id, session) }
       case .closed(let at, _):
         if let id = call(session, at), end(id) != nil { services.cancelled(id, out: &out) }
-      case .writable(let at): if let id = call(session, at) { services.writable(id, true) }
+      case .writable(let at):
+        if let id = call(session, at) {
+          services.writable(id, true)
+          if !snapshots.isEmpty { forwardSnapshot(id) }
+        }
       }
     }
     session.clearEvents()

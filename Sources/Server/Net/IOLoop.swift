@@ -58,6 +58,8 @@ struct IOLoop: ~Copyable {
   var listeners: [Int32]
   var connections: [UInt64: Connection] = [:]
   var calls = CallTable<OpenCall>(givesNumbers: true)
+  /// Of those calls that get a snapshot.
+  var snapshots: [CallID: SnapshotStream] = [:]
   var dirty: [Connection] = []
   var out = Outbox()
   var nextConnection: UInt64 = 1
@@ -180,6 +182,7 @@ struct IOLoop: ~Copyable {
       case .events(let batch): services.events(batch, out: &out)
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
+      case .snapshot(let call): forwardSnapshot(call)
       case .wake: break
       case .accepted(let fd): add(Socket.adopting(fd))
       case .stop: stop()
@@ -217,7 +220,8 @@ struct IOLoop: ~Copyable {
     if services.wantsStore { shared.loops[number].wakeup.signal() }
   }
 
-  private mutating func deliver() {
+  mutating func deliver() {
+    if !out.snapshots.isEmpty { beginSnapshots() }
     for reply in out.replies {
       switch reply {
       case .answer(let call, let slice): answer(call, slice)
@@ -266,6 +270,7 @@ struct IOLoop: ~Copyable {
   mutating func end(_ id: CallID) -> OpenCall? {
     guard let call = calls.remove(id) else { return nil }
     call.connection.heldBytes -= call.reader.held.count
+    if !snapshots.isEmpty { snapshots.removeValue(forKey: id)?.close() }
     return call
   }
 }
