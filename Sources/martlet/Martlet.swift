@@ -6,6 +6,12 @@ internal import Server
 @main
 enum Martlet {
   static func main() {
+    let words = CommandLine.arguments
+    if let status = BackupCommand.run(
+      program: words.first ?? "", arguments: Array(words.dropFirst()))
+    {
+      Console.exit(status)
+    }
     do throws(ConfigError) {
       let settings = try Settings(
         arguments: Array(CommandLine.arguments.dropFirst()),

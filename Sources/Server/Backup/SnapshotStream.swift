@@ -127,7 +127,7 @@ final class SnapshotStream: Sendable {
     }
   }
 
-  private static func text(_ error: any Error) -> String {
+  static func text(_ error: any Error) -> String {
     switch error {
     case StoreExportError.bolt(let error): error.text
     case StoreExportError.backend(let error): BackgroundThread.text(error)
