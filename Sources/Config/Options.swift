@@ -18,6 +18,8 @@ public struct Options: Sendable {
   public var initialCluster: [InitialMember]
   public var initialClusterToken: String
   public var isNewCluster: Bool
+  /// Whether the first members or their token were given.
+  public var namesCluster: Bool
   public var strictReconfigCheck: Bool
   public var quotaBytes: Int64
   public var batchNanoseconds: UInt64
@@ -73,6 +75,9 @@ extension Options {
       settings.text("advertise-client-urls"), flag: "advertise-client-urls")
     initialClusterToken = settings.text("initial-cluster-token")
     isNewCluster = settings.text("initial-cluster-state") == "new"
+    namesCluster =
+      settings.given.contains("initial-cluster")
+      || settings.given.contains("initial-cluster-token")
     strictReconfigCheck = settings.flag("strict-reconfig-check")
     quotaBytes = settings.number("quota-backend-bytes")
     if quotaBytes == 0 { quotaBytes = 2 << 30 }

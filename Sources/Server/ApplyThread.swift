@@ -47,6 +47,8 @@ struct ApplyThread: ~Copyable {
   /// What the store held when it was frozen last, and what it holds durably.
   private var frozenIndex = LogIndex.zero
   private var storedIndex = LogIndex.zero
+  /// Snapshots that wait for the store to hold what was applied before they were asked for.
+  private var snapshots: [(index: LogIndex, stream: SnapshotStream)] = []
   private var isLeader = false
   /// Told to stop: the store is committed once more.
   private var isEnding = false
@@ -114,6 +116,7 @@ struct ApplyThread: ~Copyable {
       case .defragmented(let id, let failure):
         shared.replica.defragmented(
           id, failure: failure.map { Failure(.unknown, $0) }, into: &outcome)
+      case .snapshot(let stream): snapshots.append((shared.replica.appliedIndex, stream))
       case .stop: ends = true
       }
     }
@@ -247,8 +250,10 @@ struct ApplyThread: ~Copyable {
 
   private mutating func store(_ now: UInt64) {
     snapshotIfDue()
+    startSnapshots()
     guard !shared.replica.store.isCommitting, let since = dirtySince,
       now >= since + settings.batchNanoseconds || pendingSnapshot != nil || isEnding
+        || !snapshots.isEmpty
         || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
     else { return }
     shared.storeLock.lockForWriting()
@@ -257,6 +262,16 @@ struct ApplyThread: ~Copyable {
     dirtySince = nil
     frozenIndex = shared.replica.appliedIndex
     shared.background.post(.commit(buffer))
+  }
+
+  /// Lets those snapshots begin for which the store holds enough.
+  private mutating func startSnapshots() {
+    guard !snapshots.isEmpty else { return }
+    let isClean = dirtySince == nil && !shared.replica.store.isCommitting
+    for (index, stream) in snapshots where isClean || storedIndex >= index {
+      stream.start(shared)
+    }
+    snapshots.removeAll { isClean || storedIndex >= $0.index }
   }
 
   private mutating func stored(_ failure: String?) {

@@ -18,6 +18,8 @@ struct DataDirectory {
   let member: String
   let wal: String
   let snap: String
+  /// Whether the directory holds what etcd wrote, and no store of ours.
+  private(set) var isEtcds = false
   var store: String { snap + "/store.lmdb" }
 
   /// etcd's bbolt file: a directory that etcd wrote has one and no store of ours.
@@ -36,7 +38,8 @@ struct DataDirectory {
       }
     }
     try lock()
-    try refuseForeign()
+    try lockOutEtcd()
+    try refuseNewer()
   }
 
   private func lock() throws(StartError) {
@@ -57,10 +60,26 @@ struct DataDirectory {
     }
   }
 
+  /// etcd locks its bbolt file while it runs. Holding that lock, for as long as this process
+  /// lives, keeps the two from writing to one log.
+  private func lockOutEtcd() throws(StartError) {
+    let isLocked: Bool
+    do throws(Errno) {
+      guard FileSystem.exists(bboltFile) else { return }
+      isLocked = try FileSystem.lockShared(try FileSystem.openForReading(bboltFile))
+    } catch {
+      throw StartError("\(bboltFile): \(error) [--data-dir]")
+    }
+    guard isLocked else {
+      throw StartError(
+        "the data directory \(root) is in use by another process: stop etcd first [--data-dir]")
+    }
+  }
+
   static let format = "martlet data format 1\n"
 
-  /// Refuses what this version cannot read: a newer format, or etcd's own files.
-  private func refuseForeign() throws(StartError) {
+  /// Refuses what this version cannot read, and sees whether the directory is etcd's.
+  private mutating func refuseNewer() throws(StartError) {
     let path = member + "/martlet.format"
     do throws(Errno) {
       if FileSystem.exists(path) {
@@ -73,19 +92,31 @@ struct DataDirectory {
         }
         return
       }
-      guard !FileSystem.exists(wal), !FileSystem.exists(bboltFile) else {
-        throw Errno.unsupported
-      }
-      let fd = try FileSystem.open(path, creates: true)
-      defer { FileSystem.close(fd) }
-      try FileSystem.write(fd, at: 0, Array(Self.format.utf8).rawSpan)
-      try FileSystem.sync(fd)
-      try FileSystem.syncDirectory(member)
     } catch {
       guard error == .unsupported else { throw StartError("\(path): \(error)") }
       throw StartError(
-        "the data directory \(root) was written by a newer Martlet or by etcd; this version "
+        "the data directory \(root) was written by a newer Martlet; this version "
           + "reads '\(Self.format.dropLast())' only. Nothing was changed [--data-dir]")
+    }
+    if FileSystem.exists(wal) || FileSystem.exists(bboltFile) {
+      isEtcds = true
+    } else {
+      try Self.markAsOurs(member)
+    }
+  }
+
+  /// Says in the directory `member` that its files have our format.
+  static func markAsOurs(_ member: String) throws(StartError) {
+    let path = member + "/martlet.format"
+    do throws(Errno) {
+      let fd = try FileSystem.open(path + ".tmp", creates: true)
+      defer { FileSystem.close(fd) }
+      try FileSystem.write(fd, at: 0, Array(format.utf8).rawSpan)
+      try FileSystem.sync(fd)
+      try FileSystem.rename(path + ".tmp", to: path)
+      try FileSystem.syncDirectory(member)
+    } catch {
+      throw StartError("\(path): \(error) [--data-dir]")
     }
   }
 }

@@ -28,7 +28,7 @@ final class Recovery {
   private let startSeconds = Clock.wall() / 1_000_000_000
 
   init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
-    let identity = try Identity(options)
+    var identity = try Identity(options)
     disk = OSDisk(syncs: options.syncsToDisk)
     snapshots = SnapshotStore(disk, directory: directory.snap)
     do throws(WALError) {
@@ -37,7 +37,7 @@ final class Recovery {
         var found: Snapshot?
         wal = try Log.open(disk, directory: directory.wal, recovered: &recovered) {
           metadata, markers throws(DiskError) in
-          try Self.check(metadata, identity, directory)
+          try Self.check(metadata, &identity, directory, options)
           found = try snapshots.loadNewest(among: markers) { path in
             log.warn("a snapshot file cannot be read; an older one is used", ("file", path))
           }
@@ -94,9 +94,11 @@ final class Recovery {
     return log
   }
 
-  /// The log says who wrote it; flags that say otherwise are refused.
+  /// The log says whose it is. As in etcd, that counts more than the flags; but flags that
+  /// describe another new cluster are refused.
   private static func check(
-    _ metadata: [UInt8], _ identity: Identity, _ directory: DataDirectory
+    _ metadata: [UInt8], _ identity: inout Identity, _ directory: DataDirectory,
+    _ options: Options
   ) throws(DiskError) {
     func refuse(_ text: String) -> DiskError {
       DiskError(text, isFull: false, isMissing: false)
@@ -107,13 +109,16 @@ final class Recovery {
     }
     let member = found.nodeID
     let cluster = found.clusterID
-    guard member == identity.member.rawValue, cluster == identity.cluster.rawValue else {
+    let isSame = member == identity.member.rawValue && cluster == identity.cluster.rawValue
+    guard isSame || !options.isNewCluster || !options.namesCluster else {
       throw refuse(
         "the data directory \(directory.root) belongs to member \(hex(member)) of cluster "
           + "\(hex(cluster)); the flags describe member \(hex(identity.member.rawValue)) of "
           + "cluster \(hex(identity.cluster.rawValue)) [--data-dir, --initial-cluster, "
           + "--initial-cluster-token]")
     }
+    identity.member = NodeID(member)
+    identity.cluster = ClusterID(cluster)
   }
 
   /// A log whose cluster has moved on to a newer version is not ours to write.

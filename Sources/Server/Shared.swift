@@ -24,6 +24,8 @@ final class Shared: @unchecked Sendable {
   let apply = Mailbox<ApplyInput>(limit: .max)
   let background = Mailbox<BackgroundInput>(limit: .max)
   let loops: [LoopHandle]
+  /// How many snapshots are under way.
+  let snapshots = Lock(0)
   let startedAt = Clock.wall()
 
   enum Limits {
@@ -90,6 +92,7 @@ enum ApplyInput: Sendable {
   case standing(Standing)
   case stored(String?)
   case defragmented(UInt64, String?)
+  case snapshot(SnapshotStream)
   case stop
 }
 
@@ -105,6 +108,8 @@ enum LoopInput: Sendable {
   case completions(CompletionBatch)
   case events(EventBatch)
   case readIndex(ticket: UInt64, index: LogIndex)
+  /// There is more of a snapshot, or it has ended.
+  case snapshot(CallID)
   case wake
   case accepted(Int32, Listener.Role)
   case stop

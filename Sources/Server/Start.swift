@@ -39,6 +39,7 @@ public enum Server {
     let listeners = try listenToClients(options)
     let peers = try listen(options.listenPeer, "listen-peer-urls", .all)
     let directory = try DataDirectory(options)
+    if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
     // What the io loops' watch hubs start from: events that come later follow it without a gap.

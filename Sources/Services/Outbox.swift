@@ -26,6 +26,8 @@ public struct Outbox: Sendable {
   public var queries: [Query] = []
   /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
   public var readIndexTicket: UInt64?
+  /// Snapshot calls that begin; the shell sends them with `Services.snapshot`.
+  public var snapshots: [CallID] = []
   /// Leadership is to go to this member.
   public var transferee: NodeID?
 
@@ -52,6 +54,7 @@ public struct Outbox: Sendable {
     replies.removeAll(keepingCapacity: true)
     proposals.removeAll(keepingCapacity: true)
     queries.removeAll(keepingCapacity: true)
+    snapshots.removeAll(keepingCapacity: true)
     readIndexTicket = nil
     transferee = nil
   }

@@ -75,9 +75,7 @@ extension Services {
         default: throw .unknownMethod
         }
       try read(id, .query(kind), [], isSerializable: false)
-    default:
-      throw Failure(
-        .unimplemented, "etcdserver: snapshots are not supported by this server yet")
+    default: out.snapshots.append(id)
     }
   }
 

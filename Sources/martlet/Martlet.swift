@@ -6,8 +6,10 @@ internal import Server
 @main
 enum Martlet {
   static func main() {
+    let program = CommandLine.arguments.first ?? ""
     let words = Array(CommandLine.arguments.dropFirst())
     if words.first == "check" { Console.exit(Check.run(Array(words.dropFirst()))) }
+    if let status = BackupCommand.run(program: program, arguments: words) { Console.exit(status) }
     do throws(ConfigError) {
       let settings = try Settings(
         arguments: words,

@@ -33,6 +33,8 @@ final class Harness {
   var pendingProposals: [Proposal] = []
   var pendingTicket: UInt64?
   var transferee: NodeID?
+  /// Snapshot calls that began.
+  var snapshots: [CallID] = []
   /// Entries that were committed, for another replica to apply.
   var log: [Entry] = []
 
@@ -180,6 +182,7 @@ final class Harness {
     pendingProposals += outbox.proposals
     if let ticket = outbox.readIndexTicket { pendingTicket = ticket }
     if let target = outbox.transferee { transferee = target }
+    snapshots += outbox.snapshots
     let queries = outbox.queries
     outbox.removeAll()
     for query in queries { replica.query(query, now: now, into: &outcome) }

@@ -84,13 +84,34 @@ import Testing
 
   @Test func `what is not built yet says so`() throws {
     let member = try Harness()
-    for method in [Method.snapshot, .authEnable, .userAdd, .roleList] {
+    for method in [Method.authEnable, .userAdd, .roleList] {
       let failure = #expect(throws: Failure.self) { try member.call(method, []) }
       #expect(failure?.code == .unimplemented)
     }
     #expect(throws: Failure.authNotEnabled) { try member.call(.authenticate, []) }
     let status = try member.call(.authStatus, [])
     #expect(status.number(2) == 0 && status.number(3) == 1)
+  }
+
+  @Test func `a snapshot's messages go out in order until its end or its client's`() throws {
+    let member = try Harness()
+    let (call, other) = (member.start(.snapshot, []), member.start(.snapshot, []))
+    #expect(member.snapshots == [call, other])
+    let blob: [UInt8] = [1, 2, 3]
+    for left in [3, 0] {
+      let message = SnapshotMessage.encode(blob.rawSpan, remaining: left)
+      member.services.snapshot(call, message.rawSpan, out: &member.outbox)
+    }
+    member.services.snapshotEnded(call, nil, out: &member.outbox)
+    member.services.snapshotEnded(call, .tooMany, out: &member.outbox)
+    member.services.cancelled(other, out: &member.outbox)
+    member.services.snapshot(other, blob.rawSpan, out: &member.outbox)
+    member.settle()
+    let answers = member.answers(call).map { Message($0) }
+    #expect(answers.map { $0.number(2) } == [3, 0])
+    #expect(answers.map { $0.message(3).bytes } == [blob, blob])
+    #expect(member.end(call) == .some(nil) && member.end(other) == nil)
+    #expect(member.answers(other).isEmpty)
   }
 
   @Test func `leadership moves to a voter only`() throws {

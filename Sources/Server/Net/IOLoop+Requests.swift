@@ -38,6 +38,7 @@ extension IOLoop {
       case .writable(let at):
         guard let id = call(session, at) else { continue }
         services.writable(id, true)
+        if !snapshots.isEmpty { forwardSnapshot(id) }
         // Seen while writing, it has to wait for the next wake otherwise.
         shared.loops[number].wakeup.signal()
       }

@@ -337,7 +337,8 @@ extension IOLoop {
 
   // MARK: Flow
 
-  private func isWritable(_ call: OpenCall) -> Bool {
+  /// Whether more of a streamed answer may be queued; `relieve` tells of the change.
+  func isWritable(_ call: OpenCall) -> Bool {
     if case .http2(let session) = call.connection.speaker { return session.isWritable(call.stream) }
     guard call.connection.waitingBytes >= Connection.Limits.outputBytes else { return true }
     call.connection.isCongested = true
@@ -351,6 +352,7 @@ extension IOLoop {
     else { return }
     connection.isCongested = false
     services.writable(id, true)
+    if !snapshots.isEmpty { forwardSnapshot(id) }
     shared.loops[number].wakeup.signal()
   }
 

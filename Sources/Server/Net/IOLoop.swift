@@ -62,6 +62,8 @@ struct IOLoop: ~Copyable {
   var connections: [UInt64: Connection] = [:]
   let pool = Pool()
   var calls = CallTable<OpenCall>(givesNumbers: true)
+  /// Of those calls that get a snapshot.
+  var snapshots: [CallID: SnapshotStream] = [:]
   var dirty: [Connection] = []
   /// Connections of HTTP/1.1 whose next request may be served.
   var resumable: [Connection] = []
@@ -186,6 +188,7 @@ struct IOLoop: ~Copyable {
       case .events(let batch): services.events(batch, out: &out)
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
+      case .snapshot(let call): forwardSnapshot(call)
       case .wake: break
       case .accepted(let fd, let role): add(Socket.adopting(fd), role)
       case .stop: stop()
@@ -226,6 +229,7 @@ struct IOLoop: ~Copyable {
   }
 
   mutating func deliver() {
+    if !out.snapshots.isEmpty { beginSnapshots() }
     for reply in out.replies {
       switch reply {
       case .answer(let call, let slice): answer(call, slice)
@@ -284,6 +288,7 @@ struct IOLoop: ~Copyable {
   mutating func end(_ id: CallID) -> OpenCall? {
     guard let call = calls.remove(id) else { return nil }
     call.connection.heldBytes -= call.reader.held.count + (call.web?.body.count ?? 0)
+    if !snapshots.isEmpty { snapshots.removeValue(forKey: id)?.close() }
     return call
   }
 }

@@ -1,0 +1,174 @@
+internal import Platform
+
+/// The commands that work on files while no server runs: `martlet snapshot …`, `martlet export`,
+/// and what etcdutl has of them when the program is called by that name.
+public enum BackupCommand {
+  /// etcd: pkg/cobrautl.
+  private enum Status {
+    static let failure: Int32 = 1
+    static let badFeature: Int32 = 4
+    static let badArguments: Int32 = 128
+  }
+
+  /// Carries out the command line when it is one of these, and returns the exit status; nil when
+  /// it is for the server.
+  public static func run(program: String, arguments: [String]) -> Int32? {
+    let name = program.split(separator: "/").last.map(String.init) ?? program
+    let isUtility = name == "etcdutl"
+    guard isUtility || ["snapshot", "export"].contains(arguments.first) else { return nil }
+    var line = Words(arguments)
+    switch line.next() {
+    case "snapshot": return snapshot(&line, isUtility ? "etcdutl" : "martlet")
+    case "export" where !isUtility: return export(&line)
+    case "version":
+      Console.write("etcdutl version: \(Server.etcdVersion)\nAPI version: 3.5\n")
+      return 0
+    case nil, "help", "-h", "--help":
+      Console.write(usage(name))
+      return 0
+    case .some(let word):
+      return fail(
+        "unknown command \"\(word)\" for \"\(name)\"\nRun '\(name) --help' for usage.",
+        Status.failure)
+    }
+  }
+
+  private static func fail(_ text: String, _ status: Int32) -> Int32 {
+    Console.write("Error: \(text)\n", toError: true)
+    return status
+  }
+
+  private static func snapshot(_ line: inout Words, _ program: String) -> Int32 {
+    switch line.next() {
+    case "status": return status(&line)
+    case "restore": return restore(&line)
+    case "save" where program == "etcdutl":
+      return fail(
+        "In order to download snapshot use: `etcdctl snapshot save ...`", Status.badArguments)
+    default:
+      Console.write(usage(program))
+      return 0
+    }
+  }
+
+  // MARK: status
+
+  private static func status(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(flags: ["write-out"], switches: [])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard line.plain.count == 1 else {
+      return fail("snapshot status requires exactly one argument", Status.badArguments)
+    }
+    let format = line["write-out"] ?? "simple"
+    guard ["simple", "table", "json", "fields"].contains(format) else {
+      return fail("unsupported output format", Status.badFeature)
+    }
+    let progress = Progress("reading \(line.plain[0])")
+    do throws(BackupError) {
+      let status = try SnapshotStatus.read(line.plain[0]) { done, size in
+        progress.show(size > 0 ? min(100, done * 100 / size) : 100)
+      }
+      progress.end()
+      Console.write(StatusText.text(status, format))
+      return 0
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+  }
+
+  // MARK: restore
+
+  private static func restore(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(
+        flags: [
+          "data-dir", "wal-dir", "initial-cluster", "initial-cluster-token",
+          "initial-advertise-peer-urls", "name", "bump-revision", "initial-memory-map-size",
+          "write-out",
+        ], switches: ["skip-hash-check", "mark-compacted"])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard line.plain.count == 1 else {
+      return fail("snapshot restore requires exactly one argument", Status.badArguments)
+    }
+    var restore = Restore()
+    restore.snapshot = line.plain[0]
+    if let name = line["name"] { restore.name = name }
+    restore.dataDirectory = line["data-dir"] ?? restore.name + ".etcd"
+    restore.walDirectory = line["wal-dir"] ?? ""
+    if let text = line["initial-cluster"] { restore.initialCluster = text }
+    if let text = line["initial-cluster-token"] { restore.token = text }
+    if let text = line["initial-advertise-peer-urls"] {
+      restore.peerURLs = text.split(separator: ",", omittingEmptySubsequences: false)
+        .map(String.init)
+    }
+    restore.skipsHashCheck = line.isOn("skip-hash-check")
+    let bump = line["bump-revision"] ?? "0"
+    guard let amount = UInt64(bump), amount <= UInt64(Int64.max) else {
+      return fail(
+        "invalid argument \"\(bump)\" for \"--bump-revision\" flag: it is no number",
+        Status.failure)
+    }
+    guard (amount > 0) == line.isOn("mark-compacted") else {
+      return fail("--mark-compacted required if --revision-bump > 0", Status.badArguments)
+    }
+    restore.revisionBump = amount
+    do throws(BackupError) {
+      try restore.run()
+      Console.write(
+        "restored \(restore.snapshot) to \(restore.dataDirectory)\n", toError: true)
+      return 0
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+  }
+
+  // MARK: export
+
+  private static func export(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(flags: ["wal-dir"], switches: [])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard line.plain.count == 2 else {
+      return fail("export requires a data directory and a new directory", Status.badArguments)
+    }
+    do throws(BackupError) {
+      try Export(
+        dataDirectory: line.plain[0], walDirectory: line["wal-dir"] ?? "", target: line.plain[1]
+      ).run()
+      Console.write("exported \(line.plain[0]) to \(line.plain[1])\n", toError: true)
+      return 0
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+  }
+
+  private static func usage(_ program: String) -> String {
+    var text = """
+      Usage:
+        \(program) snapshot status <filename> [-w simple|fields|json|table]
+          Prints hash, revision, number of rows and size of a snapshot.
+
+        \(program) snapshot restore <filename> --data-dir <new directory> [flags]
+          Makes a data directory from a snapshot. Flags: --name, --initial-cluster,
+          --initial-cluster-token, --initial-advertise-peer-urls, --wal-dir, --skip-hash-check,
+          --bump-revision with --mark-compacted.
+
+      """
+    if program != "etcdutl" {
+      text += """
+
+          martlet export <data directory> <new directory> [--wal-dir <directory>]
+            Makes a data directory for etcd from that of a stopped Martlet.
+
+        """
+    }
+    return text
+  }
+}

@@ -1,0 +1,97 @@
+"""Every command of docs/backup.md, in order, on one machine."""
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import paths
+from harness.protos import Client
+from harness.server import Server, clean_environment, free_ports
+
+from tools import MARTLET, ETCDUTL, State, etcd, fill, put
+
+PAGE = paths.ROOT / "docs" / "backup.md"
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCK_SECONDS_MAX = 60
+
+
+class Machine:
+    """Stand-ins for the paths, ports and services that the page names."""
+
+    def __init__(self, folder: Path, member: Server, old: Server, moved: Server):
+        self.folder = folder
+        self.services = {"martlet": member, "etcd": old, "martlet-on-etcds-directory": moved}
+        self.member = member
+        self.ports = free_ports(2)
+        (folder / "backup").mkdir()
+        (folder / "tmp").mkdir()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        for name, program in {"martlet": paths.MARTLET, "etcdctl": paths.ETCDCTL,
+                              "etcdutl": ETCDUTL.command[0]}.items():
+            (self.bin / name).symlink_to(program)
+
+    def run(self, block: str) -> None:
+        """Runs a block up to each `systemctl`, which is done here."""
+        part: list[str] = []
+        for line in [*block.splitlines(), ""]:
+            if found := re.match(r"systemctl (start|stop) (\S+)", line):
+                self.shell(part)
+                part = []
+                service = self.services[found.group(2)]
+                service.start() if found.group(1) == "start" else service.stop()
+                if found.group(1) == "start":
+                    self.member = service
+            else:
+                part.append(line)
+        self.shell(part)
+
+    def shell(self, lines: list[str]) -> None:
+        text = "set -e\n" + "\n".join(lines)
+        places = {
+            "/var/lib/martlet": str(self.services["martlet"].data_dir),
+            "/var/lib/etcd": str(self.services["etcd"].data_dir),
+            "/backup": str(self.folder / "backup"), "/tmp/": f"{self.folder}/tmp/",
+            "127.0.0.1:2379": self.member.address,
+            "127.0.0.1:3379": f"127.0.0.1:{self.ports[0]}",
+            "127.0.0.1:3380": f"127.0.0.1:{self.ports[1]}",
+            "m1=http://127.0.0.1:2380": f"m1={self.member.peer_url}",
+            "--initial-advertise-peer-urls http://127.0.0.1:2380":
+                f"--initial-advertise-peer-urls {self.member.peer_url}",
+        }
+        names = "|".join(re.escape(name) for name in sorted(places, key=len, reverse=True))
+        text = re.sub(f"({names})(?![0-9])", lambda found: places[found.group()], text)
+        done = subprocess.run(
+            ["bash", "-c", text], capture_output=True, text=True, errors="replace",
+            timeout=BLOCK_SECONDS_MAX, cwd=self.folder,
+            env=clean_environment() | {"PATH": f"{self.bin}:{os.environ['PATH']}"})
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with (Server(paths.MARTLET) as member, etcd("3.5") as old,
+          Server(paths.MARTLET, data_dir=old.data_dir) as moved):
+        moved.client_port, moved.peer_port = old.client_port, old.peer_port
+        yield Machine(tmp_path, member, old, moved)
+
+
+def test_every_command_of_the_page(machine: Machine) -> None:
+    assert len(BLOCKS) > 7
+    fill(machine.member.start())
+    before = State.of(machine.member)
+    for block in BLOCKS:
+        if "systemctl stop etcd" in block:
+            assert State.of(machine.member).without_members() == before.without_members()
+            machine.member.stop()
+            machine.member = machine.services["etcd"]
+            fill(machine.member.start())
+            before = State.of(machine.member)
+        machine.run(block)
+    assert State.of(machine.member) == before
+    with Client(machine.member.address) as client:
+        put(client, b"k", b"v")
+    assert MARTLET("snapshot", "status", machine.folder / "backup" / "today.db")

@@ -1,0 +1,249 @@
+"""From etcd to Martlet on the same data dir, and back by `martlet export`."""
+
+import random
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from harness import paths
+from harness.protos import Client, messages
+from harness.server import Server
+
+from tools import ETCDCTL, ETCDUTL, MARTLET, State, compact, etcd, fill, grow, put, save
+
+VERSIONS = ["3.5", "3.4"]
+ENDS = ["stopped", "killed"]
+
+
+def move(source: Server, target: Server) -> None:
+    """Gives a data dir from one stopped server to another."""
+    shutil.rmtree(target.data_dir, ignore_errors=True)
+    shutil.copytree(source.data_dir, target.data_dir)
+
+
+def end(server: Server, how: str) -> None:
+    if how == "killed":
+        server.kill()
+    else:
+        server.stop()
+
+
+def comparable(state: State, version: str) -> State:
+    """Without what 3.4 does otherwise: its hashes."""
+    return State(state.revision, state.keys, state.leases,
+                 (0, 0) if version == "3.4" else state.hashes, state.members)
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_in_and_out(version: str, how: str) -> None:
+    """IDs, members, revisions and leases stay; etcd's db is kept; etcd 3.5 goes on from the
+    export with equal hashes."""
+    with etcd(version) as source, Server(paths.MARTLET) as server, etcd("3.5") as back:
+        fill(source.start())
+        grow(source)
+        before = comparable(State.of(source), version)
+        end(source, how)
+        move(source, server)
+        db = server.data_dir / "member" / "snap" / "db"
+        content = db.read_bytes()
+        assert comparable(State.of(server.start()), version) == before
+        assert db.read_bytes() == content, "etcd's db was touched"
+        grow(server)
+        end(server, how)
+        now = State.of(server.start())
+        end(server, how)
+        MARTLET("export", server.data_dir, back.data_dir)
+        assert State.of(back.start()) == now
+        grow(back)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_after_raft_snapshots(version: str) -> None:
+    """A log that begins behind a `.snap` file, on both sides."""
+    with (etcd(version) as source, Server(paths.MARTLET, ["--snapshot-count=20"]) as server,
+          etcd("3.5") as back):
+        source.flags = [*source.flags, "--snapshot-count=20"]
+        source.start()
+        for _ in range(5):
+            grow(source)
+        before = comparable(State.of(source), version)
+        source.kill()
+        assert list((source.data_dir / "member" / "snap").glob("*.snap"))
+        move(source, server)
+        assert comparable(State.of(server.start()), version) == before
+        for _ in range(5):
+            grow(server)
+        now = State.of(server)
+        server.kill()
+        MARTLET("export", server.data_dir, back.data_dir)
+        assert State.of(back.start()) == now
+
+
+def test_entries_that_etcd_never_stored() -> None:
+    """Killed within the 5 s between two commits of its db: all comes from the log."""
+    with etcd("3.5") as source, Server(paths.MARTLET) as server:
+        source.flags = ["--backend-batch-interval=5s", "--backend-batch-limit=1000000"]
+        fill(source.start())
+        before = State.of(source)
+        source.kill()
+        move(source, server)
+        assert State.of(server.start()) == before
+
+
+def test_alarms_and_users_cross() -> None:
+    """What etcd's buckets hold is there again when etcd gets it back."""
+    m = messages().rpc
+    with etcd("3.5") as source, Server(paths.MARTLET) as server, etcd("3.5") as back:
+        with Client(source.start().address) as client:
+            put(client, b"k", b"v")
+            client.auth.UserAdd(m.AuthUserAddRequest(name="ada", password="secret"))
+            client.auth.RoleAdd(m.AuthRoleAddRequest(name="reader"))
+            client.auth.UserGrantRole(m.AuthUserGrantRoleRequest(user="ada", role="reader"))
+            member = client.cluster.MemberList(m.MemberListRequest()).members[0].ID
+            client.maintenance.Alarm(m.AlarmRequest(
+                action=m.AlarmRequest.ACTIVATE, memberID=member, alarm=m.NOSPACE))
+        source.stop()
+        move(source, server)
+        server.spawn()  # never healthy, with that alarm
+        with Client(server.address) as client:
+            grpc.channel_ready_future(client.channel).result(20)
+            alarms = client.maintenance.Alarm(m.AlarmRequest()).alarms
+            assert [(each.memberID, each.alarm) for each in alarms] == [(member, m.NOSPACE)]
+        server.stop()
+        MARTLET("export", server.data_dir, back.data_dir)
+        back.spawn()
+        with Client(back.address) as client:
+            grpc.channel_ready_future(client.channel).result(20)
+            assert client.auth.UserList(m.AuthUserListRequest()).users == ["ada"]
+            assert client.auth.UserGet(m.AuthUserGetRequest(name="ada")).roles == ["reader"]
+            client.maintenance.Alarm(m.AlarmRequest(
+                action=m.AlarmRequest.DEACTIVATE, memberID=member, alarm=m.NOSPACE))
+            put(client, b"k", b"w")
+
+
+def test_another_token_or_name_does_not_matter() -> None:
+    """As in etcd, the log says whose it is; flags for the first start are not needed again."""
+    with etcd("3.5") as source, Server(paths.MARTLET) as server:
+        source.flags = ["--initial-cluster-token=theirs"]
+        fill(source.start())
+        before = State.of(source)
+        source.stop()
+        move(source, server)
+        server.flags = ["--initial-cluster-state=existing"]
+        assert State.of(server.start()) == before
+
+
+def test_an_import_that_is_killed_begins_anew() -> None:
+    """At any moment: until it is done, the directory is etcd's as it was."""
+    generator = random.Random(5)
+    with etcd("3.5") as source, Server(paths.MARTLET) as server, etcd("3.5") as still:
+        with Client(source.start().address) as client:
+            for n in range(300):
+                put(client, b"key/%d" % n, generator.randbytes(40_000))
+        before = State.of(source)
+        source.stop()
+        move(source, server)
+        marker = server.data_dir / "member" / "martlet.format"
+        cut = 0
+        for n in range(25):
+            server.spawn()
+            time.sleep(generator.random() * 0.2)
+            server.kill()
+            if marker.exists():
+                break
+            cut += 1
+            if n == 5:
+                move(server, still)
+                assert State.of(still.start()) == before
+                still.kill()
+        assert cut, "every import was too fast"
+        assert State.of(server.start()) == before
+        left = {path.name for path in (server.data_dir / "member" / "snap").iterdir()}
+        assert left == {"db", "store.lmdb", "store.lmdb-lock"}, left
+
+
+def test_etcd_and_martlet_keep_each_other_out() -> None:
+    with etcd("3.5") as source:
+        source.start()
+        with Server(paths.MARTLET, data_dir=source.data_dir) as server:
+            server.spawn()
+            assert server.process.wait(20) == 1
+            assert "stop etcd first" in server.log_text()
+            source.stop()
+            server.start()
+            source.spawn()
+            time.sleep(1)
+            assert not source._is_ready(), "etcd runs on Martlet's log"
+            server.stop()
+            source.wait_ready()
+        with Client(source.address) as client:
+            put(client, b"k", b"v")
+
+
+def test_a_snapshot_that_a_follower_had_not_taken_over() -> None:
+    """etcd ended between receiving `<index>.snap.db` and renaming it to `db`."""
+    with etcd("3.5") as source, Server(paths.MARTLET) as server:
+        source.flags = ["--snapshot-count=20"]
+        put_all(source.start(), 5)
+        source.stop()
+        snap = source.data_dir / "member" / "snap"
+        shutil.copy(snap / "db", source.home / "old")
+        put_all(source.start(), 60)
+        before = State.of(source)
+        source.stop()
+        newest = max(path.name for path in snap.glob("*.snap"))
+        index = re.fullmatch(r"[0-9a-f]{16}-([0-9a-f]{16})\.snap", newest).group(1)
+        (snap / "db").rename(snap / f"{index}.snap.db")
+        shutil.copy(source.home / "old", snap / "db")
+        move(source, server)
+        assert State.of(server.start()) == before
+
+
+def put_all(server: Server, count: int) -> None:
+    with Client(server.address) as client:
+        for n in range(count):
+            put(client, b"k%d" % n, b"v")
+
+
+def test_an_import_shows_how_far_it_is() -> None:
+    with etcd("3.5") as source, Server(paths.MARTLET, ["--log-level=info"]) as server:
+        with Client(source.start().address) as client:
+            for n in range(40):
+                put(client, b"big/%d" % n, bytes(1_000_000))
+        source.stop()
+        move(source, server)
+        server.start()
+        assert '"percent"' in server.log_text(), server.log_tail()
+
+
+def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    with Server(paths.MARTLET) as server:
+        server.start()
+        for source, target, message in [
+            (server.data_dir, tmp_path / "new", "in use by another process"),
+            (tmp_path, tmp_path / "new", "is no data directory of Martlet"),
+            (server.data_dir, server.data_dir, "not empty"),
+        ]:
+            done = MARTLET.run("export", source, target)
+            assert done.returncode == 1 and message in done.stderr, done.stderr
+        assert not (tmp_path / "new").exists()
+        assert MARTLET.run("export", server.data_dir).returncode == 128
+        server.stop()
+        MARTLET("export", server.data_dir, tmp_path / "new")
+        assert MARTLET.run("export", server.data_dir, tmp_path / "new").returncode == 1
+
+
+def test_hashkv_of_etcdctl_is_equal() -> None:
+    """The command of the documentation."""
+    with Server(paths.MARTLET) as server, etcd("3.5") as back:
+        fill(server.start())
+        ours = ETCDCTL("--endpoints", server.address, "endpoint", "hashkv").split(", ")[1]
+        server.stop()
+        MARTLET("export", server.data_dir, back.data_dir)
+        theirs = ETCDCTL("--endpoints", back.start().address, "endpoint", "hashkv").split(", ")[1]
+        assert ours == theirs

@@ -1,0 +1,138 @@
+"""Every `snapshot restore` makes a data dir that Martlet starts from, and real etcd starts from
+what Martlet saved."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+from harness import paths
+from harness.protos import Client, messages
+from harness.server import Server
+
+from tools import (ETCDCTL, ETCDUTL, MARTLET, RESTORERS, State, Tool, etcd, grow, put,
+                   restore_flags)
+
+SOURCES = ["martlet", "3.5", "3.4"]
+
+
+@pytest.mark.parametrize("tool", RESTORERS, ids=str)
+@pytest.mark.parametrize("source", SOURCES)
+def test_martlet_starts_on_what_each_tool_restores(
+        snapshots: dict, source: str, tool: Tool) -> None:
+    path, before = snapshots[source]
+    with Server(paths.MARTLET) as server:
+        tool("snapshot", "restore", path, *restore_flags(server))
+        after = State.of(server.start())
+        assert after.without_members() == before.without_members()
+        assert [member[1:] for member in after.members] == [("m1", (server.peer_url,))]
+        grow(server)
+        grown = State.of(server)
+        server.stop()
+        assert State.of(server.start()) == grown
+
+
+@pytest.mark.parametrize("tool", RESTORERS[:3], ids=str)
+def test_etcd_starts_on_martlets_snapshot(snapshots: dict, tool: Tool) -> None:
+    path, before = snapshots["martlet"]
+    with etcd("3.4" if "3.4" in tool.name else "3.5") as server:
+        tool("snapshot", "restore", path, *restore_flags(server))
+        after = State.of(server.start())
+        if "3.4" in tool.name:  # 3.4 hashes otherwise
+            after.hashes = before.hashes
+        assert after.without_members() == before.without_members()
+
+
+def test_all_tools_derive_the_same_members(snapshots: dict) -> None:
+    path = snapshots["3.5"][0]
+    found = []
+    for tool in RESTORERS:
+        with Server(paths.MARTLET, ["--initial-cluster-token=t"]) as server:
+            tool("snapshot", "restore", path, *restore_flags(server),
+                 "--initial-cluster-token", "t")
+            found.append(State.of(server.start()).members)
+    assert found == found[:1] * len(RESTORERS)
+
+
+def test_a_cluster_of_three(snapshots: dict) -> None:
+    """Martlet's restore, given to real etcd by export: three members that find each other."""
+    path, before = snapshots["martlet"]
+    with ExitStack() as stack:
+        servers = [stack.enter_context(Server(paths.ETCD, name=f"m{n}", own_peer_url=True))
+                   for n in (1, 2, 3)]
+        cluster = ",".join(f"{server.name}={server.peer_url}" for server in servers)
+        for server in servers:
+            made = server.home / "made"
+            MARTLET("snapshot", "restore", path, "--name", server.name, "--data-dir", made,
+                    "--initial-cluster", cluster, "--initial-cluster-token", "t3",
+                    "--initial-advertise-peer-urls", server.peer_url)
+            MARTLET("export", made, server.data_dir)
+            server.flags = ["--initial-cluster", cluster, "--initial-cluster-token", "t3"]
+            server.spawn()
+        for server in servers:
+            server.wait_ready()
+        with Client(servers[0].address) as client:
+            put(client, b"k", b"v")
+        states = [State.of(server) for server in servers]
+        assert states[0] == states[1] == states[2]
+        assert len(states[0].members) == 3
+        assert states[0].revision == before.revision + 1
+
+
+def test_a_bumped_revision(snapshots: dict) -> None:
+    """Old revisions are compacted, new ones begin far beyond; etcd sees the same."""
+    path, before = snapshots["martlet"]
+    m = messages().rpc
+    bumped = before.revision + 1_000_000
+    with Server(paths.MARTLET) as server, Server(paths.ETCD) as reference:
+        MARTLET("snapshot", "restore", path, *restore_flags(server),
+                "--bump-revision", 1_000_000, "--mark-compacted")
+        with Client(server.start().address) as client:
+            answer = client.kv.Range(m.RangeRequest(key=b"\0", range_end=b"\0"))
+            assert answer.header.revision == bumped
+            assert [kv.SerializeToString() for kv in answer.kvs] == before.keys
+            with pytest.raises(grpc.RpcError, match="compacted"):
+                client.kv.Range(m.RangeRequest(key=b"empty", revision=before.revision))
+            assert put(client, b"new", b"1") == bumped + 1
+        now = State.of(server)
+        server.stop()
+        MARTLET("export", server.data_dir, reference.data_dir)
+        assert State.of(reference.start()) == now
+
+
+def test_a_copied_member_directory(snapshots: dict, tmp_path: Path) -> None:
+    """`member/` of a stopped server, copied and put back."""
+    path, _ = snapshots["martlet"]
+    with Server(paths.MARTLET) as server:
+        MARTLET("snapshot", "restore", path, *restore_flags(server))
+        before = State.of(server.start())
+        server.stop()
+        member = server.data_dir / "member"
+        member.rename(tmp_path / "copy")
+        (tmp_path / "copy").rename(member)
+        assert State.of(server.start()) == before
+
+
+def test_a_db_copied_from_a_data_dir(snapshots: dict) -> None:
+    """It has no checksum: taken only when told so."""
+    with etcd("3.5") as source, Server(paths.MARTLET) as server:
+        grow(source.start())
+        before = State.of(source)
+        source.stop()
+        db = source.data_dir / "member" / "snap" / "db"
+        refused = MARTLET.run("snapshot", "restore", db, *restore_flags(server))
+        assert refused.returncode == 1
+        assert refused.stderr.strip() == (
+            "Error: snapshot missing hash but --skip-hash-check=false")
+        MARTLET("snapshot", "restore", db, *restore_flags(server), "--skip-hash-check")
+        assert State.of(server.start()).without_members() == before.without_members()
+
+
+def test_the_log_in_a_place_of_its_own(snapshots: dict) -> None:
+    path, before = snapshots["3.5"]
+    with Server(paths.MARTLET) as server:
+        wal = server.home / "wal"
+        MARTLET("snapshot", "restore", path, *restore_flags(server), "--wal-dir", wal)
+        assert list(wal.glob("*.wal")) and not (server.data_dir / "member" / "wal").exists()
+        server.flags = [f"--wal-dir={wal}"]
+        assert State.of(server.start()).without_members() == before.without_members()

@@ -1,0 +1,132 @@
+"""`snapshot save` against Martlet, and what every `snapshot status` says of the file."""
+
+import hashlib
+import os
+import subprocess
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from harness import paths
+from harness.protos import Client, messages
+from harness.server import Server
+
+from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, fill, put, restore_flags,
+                   save)
+
+FORMATS = ["simple", "table", "json", "fields"]
+SNAPSHOTS_AT_ONCE = 4
+
+
+@pytest.fixture(scope="module")
+def server():
+    with Server(paths.MARTLET) as server:
+        fill(server.start())
+        yield server
+
+
+@pytest.mark.parametrize("tool", [ETCDCTL_34, ETCDCTL], ids=str)
+def test_all_read_what_each_client_saves(server: Server, tool: Tool, tmp_path: Path) -> None:
+    path = save(server, tmp_path / "db", tool)
+    content, trailer = path.read_bytes()[:-32], path.read_bytes()[-32:]
+    assert hashlib.sha256(content).digest() == trailer
+    for words in FORMATS:
+        ours = MARTLET("snapshot", "status", path, "-w", words)
+        assert ours == ETCDUTL("snapshot", "status", path, "-w", words)
+    for words in ["simple", "table", "json"]:
+        assert MARTLET("snapshot", "status", path, "--write-out=" + words) == ETCDCTL_34(
+            "snapshot", "status", path, "-w", words)
+
+
+@pytest.mark.parametrize("source", ["3.5", "3.4"])
+def test_status_of_etcds_snapshots(snapshots: dict, source: str) -> None:
+    path = snapshots[source][0]
+    for words in FORMATS:
+        assert MARTLET("snapshot", "status", path, "-w", words) == ETCDUTL(
+            "snapshot", "status", path, "-w", words)
+
+
+def test_called_by_the_name_of_etcdutl(server: Server, tmp_path: Path) -> None:
+    path = save(server, tmp_path / "db")
+    link = tmp_path / "etcdutl"
+    link.symlink_to(paths.MARTLET)
+    tool = Tool("link", (str(link),))
+    assert tool("snapshot", "status", path) == ETCDUTL("snapshot", "status", path)
+    assert tool("version").splitlines()[1] == "API version: 3.5"
+    assert tool.run("snapshot", "save", path).returncode == 128
+    assert 'unknown command "nonsense" for "etcdutl"' in tool.run("nonsense").stderr
+
+
+def test_the_stream_counts_down_and_ends_with_its_hash(server: Server) -> None:
+    with Client(server.address) as client:
+        answers = list(client.maintenance.Snapshot(messages().rpc.SnapshotRequest()))
+    blobs = [answer.blob for answer in answers]
+    left = sum(map(len, blobs[:-1]))
+    for answer in answers[:-1]:
+        left -= len(answer.blob)
+        assert answer.remaining_bytes == left
+    assert left == 0 and answers[-1].remaining_bytes == 0
+    assert hashlib.sha256(b"".join(blobs[:-1])).digest() == blobs[-1]
+
+
+def test_a_slow_client_gets_one_revision_while_writers_go_on(tmp_path: Path) -> None:
+    """More than fits into the windows, read in two halves with writes between them."""
+    with Server(paths.MARTLET) as server, Client(server.start().address) as client:
+        for n in range(20):
+            put(client, b"big/%d" % n, os.urandom(1_000_000))
+        before = State.of(server)
+        stream = client.maintenance.Snapshot(messages().rpc.SnapshotRequest())
+        blobs = [next(stream).blob]
+        for n in range(500):
+            put(client, b"big/0", b"%d" % n)
+        blobs += [answer.blob for answer in stream]
+        path = tmp_path / "db"
+        path.write_bytes(b"".join(blobs))
+        with Server(paths.ETCD) as restored:
+            ETCDUTL("snapshot", "restore", path, *restore_flags(restored))
+            assert State.of(restored.start()).without_members() == before.without_members()
+
+
+def test_what_was_acknowledged_is_in_the_snapshot(tmp_path: Path) -> None:
+    """Nothing waits for the store's next commit."""
+    with Server(paths.MARTLET) as server, Client(server.start().address) as client:
+        for n in range(5):
+            revision = put(client, b"k", b"%d" % n)
+            path = save(server, tmp_path / f"{n}.db")
+            assert f'"revision":{revision},' in MARTLET("snapshot", "status", path, "-w", "json")
+
+
+def begin(client: Client) -> grpc.Call:
+    """A snapshot that has begun, when those that were cancelled before have ended."""
+    while True:
+        stream = client.maintenance.Snapshot(messages().rpc.SnapshotRequest())
+        try:
+            next(stream)
+            return stream
+        except grpc.RpcError as error:
+            assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            time.sleep(0.02)
+
+
+def test_clients_that_go_away_leave_room_for_others() -> None:
+    with Server(paths.MARTLET) as server, Client(server.start().address) as client:
+        for n in range(40):
+            put(client, b"big/%d" % n, os.urandom(1_000_000))
+        for _ in range(3):
+            streams = [begin(client) for _ in range(SNAPSHOTS_AT_ONCE)]
+            with pytest.raises(grpc.RpcError) as refusal:
+                next(client.maintenance.Snapshot(messages().rpc.SnapshotRequest()))
+            assert refusal.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            for stream in streams:
+                stream.cancel()
+            put(client, b"k", b"v")
+        for stream in [begin(client)]:
+            stream.cancel()
+
+
+def test_restore_on_a_terminal_shows_how_far_it_is(server: Server, tmp_path: Path) -> None:
+    path = save(server, tmp_path / "db")
+    line = f"{paths.MARTLET} snapshot restore {path} --data-dir {tmp_path}/new"
+    shown = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True)
+    assert shown.returncode == 0 and "%" in shown.stdout, shown.stdout
