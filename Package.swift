@@ -12,6 +12,7 @@ let layers: [(module: String, imports: [String])] = [
   ("WAL", ["Basics", "Raft"]),
   ("MVCC", ["Basics"]),
   ("Lease", ["Basics"]),
+  ("Auth", ["Basics"]),
   ("GRPC", ["Basics", "CZlib"]),
   ("HTTP1", ["Basics"]),
   // C libraries, each behind one owner
@@ -65,7 +66,7 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "Auth", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
   "Membership", "Services", "Config",
 ]
 
