@@ -20,17 +20,18 @@ let layers: [(module: String, imports: [String])] = [
   ("HTTP2", ["Basics", "CNGHTTP2"]),
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
+  ("Bcrypt", ["Basics", "CCrypt"]),
   // one member, whole and deterministic
   ("Membership", ["Basics", "Raft", "API"]),
-  ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Membership", "API"]),
-  ("Services", ["Basics", "MVCC", "API", "GRPC", "Membership", "Replica"]),
+  ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Auth", "Membership", "API"]),
+  ("Services", ["Basics", "MVCC", "Auth", "API", "GRPC", "Membership", "Replica"]),
   // shells
   ("Config", ["Basics", "Membership"]),
   (
     "Server",
     [
       "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "HTTP2", "TLS", "LMDB",
-      "Membership", "Lease", "Replica", "Services", "Config",
+      "Auth", "Bcrypt", "Membership", "Lease", "Replica", "Services", "Config",
     ]
   ),
 ]
@@ -48,6 +49,7 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("COpenSSL", "libcrypto", "libssl-dev"),
   ("CLMDB", "lmdb", "liblmdb-dev"),
   ("CZlib", "zlib", "zlib1g-dev"),
+  ("CCrypt", "libcrypt", "libcrypt-dev"),
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
 ]
 
@@ -66,8 +68,8 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "Auth", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "Auth", "GRPC", "HTTP1", "API", "HTTP2",
+  "TLS", "LMDB", "Bcrypt", "Membership", "Services", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }
