@@ -37,7 +37,7 @@ public struct TokenTable: Sendable {
 
   /// The entry that gave the token; nil when it is no token. etcd: `isValidSimpleToken`.
   public static func index(of token: [UInt8]) -> UInt64? {
-    let parts = token.split(separator: 0x2e, omittingEmptySubsequences: false)
+    let parts = token.split(separator: 0x2e, maxSplits: 2, omittingEmptySubsequences: false)
     guard parts.count == 2, !parts[1].isEmpty else { return nil }
     var index: UInt64 = 0
     for digit in parts[1] {

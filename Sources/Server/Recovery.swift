@@ -155,16 +155,21 @@ final class Recovery {
     let election = UInt64(options.electionMilliseconds) * 1_000_000
     // etcd: a lease outlasts one and a half elections.
     let ttlMin = Int64((3 * options.electionMilliseconds / 2 + 999) / 1000)
+    var config = ReplicaConfig(
+      member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
+      electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
+      strictReconfiguration: options.strictReconfigCheck)
+    config.tokenKind = TokenProvider.kind(options)
+    let (lifetime, overflows) = options.authTokenSeconds.multipliedReportingOverflow(
+      by: 1_000_000_000)
+    config.tokenLifetime = overflows ? .max : lifetime
     do throws(ReplicaOpenError) {
       return try Replica.open(
         backend: backend, snapshot: snapshot,
         lessor: LessorConfig(
           ttlMin: ttlMin, revocationsPerSecond: 1000,
           checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil),
-        config: ReplicaConfig(
-          member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
-          electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
-          strictReconfiguration: options.strictReconfigCheck)
+        config: config
       ) { rows in
         log.info("reading the store", ("rows", String(rows)))
       }

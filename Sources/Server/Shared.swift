@@ -23,6 +23,10 @@ final class Shared: @unchecked Sendable {
   let wal = Mailbox<WALInput>(limit: .max)
   let apply = Mailbox<ApplyInput>(limit: .max)
   let background = Mailbox<BackgroundInput>(limit: .max)
+  /// One for each password thread: they take half of the processors.
+  let passwords = (0..<max(1, Process.processorCount / 2)).map { _ in
+    Mailbox<PasswordInput>(limit: PasswordThread.Limits.waitingMax)
+  }
   let loops: [LoopHandle]
   let startedAt = Clock.wall()
 
@@ -89,6 +93,7 @@ enum ApplyInput: Sendable {
   case standing(Standing)
   case stored(String?)
   case defragmented(UInt64, String?)
+  case usedTokens([[UInt8]])
   case stop
 }
 
@@ -104,5 +109,6 @@ enum LoopInput: Sendable {
   case readIndex(ticket: UInt64, index: LogIndex)
   case wake
   case accepted(Int32)
+  case worked(UInt64, PasswordAnswer)
   case stop
 }

@@ -24,6 +24,10 @@ public struct Outbox: Sendable {
   public private(set) var replies: [Reply] = []
   public var proposals: [Proposal] = []
   public var queries: [Query] = []
+  /// For a thread that may take its time; each is answered by `worked`.
+  public var passwords: [PasswordWork] = []
+  /// Simple tokens that were used since the last time.
+  public var usedTokens: [[UInt8]] = []
   /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
   public var readIndexTicket: UInt64?
   /// Leadership is to go to this member.
@@ -52,6 +56,8 @@ public struct Outbox: Sendable {
     replies.removeAll(keepingCapacity: true)
     proposals.removeAll(keepingCapacity: true)
     queries.removeAll(keepingCapacity: true)
+    passwords.removeAll(keepingCapacity: true)
+    usedTokens.removeAll()
     readIndexTicket = nil
     transferee = nil
   }
@@ -79,6 +85,9 @@ public struct MemberStatus: Sendable {
   public var version = ""
   public var isLearner = false
   public var alarms: [Alarms.Alarm] = []
+  /// Whether users have to say who they are.
+  public var isAuthEnabled = false
+  public var authRevision: UInt64 = 0
   /// Members whose log the leader knows about, and whether each has caught up with it.
   public var progress: [(member: NodeID, isReady: Bool)] = []
   /// Whether `grpc.health.v1` answers SERVING.

@@ -181,6 +181,7 @@ struct IOLoop: ~Copyable {
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
       case .wake: break
+      case .worked(let work, let answer): services.worked(work, answer, out: &out)
       case .accepted(let fd): add(Socket.adopting(fd))
       case .stop: stop()
       }
@@ -208,7 +209,8 @@ struct IOLoop: ~Copyable {
     while services.wantsStore, rounds < 64 {
       rounds += 1
       shared.storeLock.lockForReading()
-      services.plan(store: shared.replica.store, reader: &reader)
+      services.plan(
+        store: shared.replica.store, control: shared.replica.access, reader: &reader)
       shared.storeLock.unlock()
       services.execute(reader: &reader, out: &out)
       reader.reset()
@@ -230,6 +232,8 @@ struct IOLoop: ~Copyable {
       shared.raft.post(.readIndex(loop: number, ticket: ticket))
     }
     if !out.queries.isEmpty { shared.apply.post(.queries(out.queries)) }
+    if !out.passwords.isEmpty { handOut(out.passwords) }
+    if !out.usedTokens.isEmpty { shared.apply.post(.usedTokens(out.usedTokens)) }
     if let target = out.transferee { shared.raft.post(.transfer(target)) }
     out.removeAll()
   }
