@@ -13,6 +13,7 @@ let layers: [(module: String, imports: [String])] = [
   ("MVCC", ["Basics"]),
   ("Bolt", ["Basics", "MVCC"]),
   ("Lease", ["Basics"]),
+  ("Auth", ["Basics"]),
   ("GRPC", ["Basics", "CZlib"]),
   ("HTTP1", ["Basics"]),
   // C libraries, each behind one owner
@@ -20,10 +21,11 @@ let layers: [(module: String, imports: [String])] = [
   ("HTTP2", ["Basics", "CNGHTTP2"]),
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
+  ("Bcrypt", ["Basics", "CCrypt"]),
   // one member, whole and deterministic
   ("Membership", ["Basics", "Raft", "API"]),
-  ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Membership", "API"]),
-  ("Services", ["Basics", "MVCC", "API", "GRPC", "Membership", "Replica"]),
+  ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Auth", "Membership", "API"]),
+  ("Services", ["Basics", "MVCC", "Auth", "API", "GRPC", "Membership", "Replica"]),
   ("Gateway", ["Basics", "API", "GRPC", "Services"]),
   // shells
   ("Config", ["Basics", "Membership"]),
@@ -31,7 +33,7 @@ let layers: [(module: String, imports: [String])] = [
     "Server",
     [
       "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "GRPC", "HTTP1", "API", "HTTP2", "TLS",
-      "LMDB", "Membership", "Lease", "Replica", "Services", "Gateway", "Config",
+      "LMDB", "Auth", "Bcrypt", "Membership", "Lease", "Replica", "Services", "Gateway", "Config",
     ]
   ),
 ]
@@ -49,6 +51,7 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("COpenSSL", "libcrypto", "libssl-dev"),
   ("CLMDB", "lmdb", "liblmdb-dev"),
   ("CZlib", "zlib", "zlib1g-dev"),
+  ("CCrypt", "libcrypt", "libcrypt-dev"),
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
 ]
 
@@ -67,8 +70,8 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "GRPC", "HTTP1", "API", "HTTP2",
-  "LMDB", "Membership", "Services", "Gateway", "Config",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
+  "HTTP2", "TLS", "LMDB", "Bcrypt", "Membership", "Services", "Gateway", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

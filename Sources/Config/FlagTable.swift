@@ -164,9 +164,9 @@ extension Flag {
     ]
 
   private static let others: [Flag] = [
-    Flag(.auth, "auth-token", .text, "simple", "'simple' or 'jwt,…'"),
-    Flag(.auth, "bcrypt-cost", .number, "10", "cost of hashing a password"),
-    Flag(.auth, "auth-token-ttl", .number, "300", "seconds a simple token lives"),
+    Flag(.auth, "auth-token", .text, "simple", acts: true, "'simple' or 'jwt,…'"),
+    Flag(.auth, "bcrypt-cost", .number, "10", acts: true, "cost of hashing a password"),
+    Flag(.auth, "auth-token-ttl", .number, "300", acts: true, "seconds a simple token lives"),
     Flag(
       .profiling, "enable-pprof", .boolean, "false", acts: true,
       "Go's profiler; there is none here"),

@@ -36,6 +36,10 @@ public struct Options: Sendable {
   public var progressNotifyNanoseconds: UInt64
   public var compactionKeysPerStep: Int
   public var syncsToDisk: Bool
+  /// `simple`, `jwt,…` or nothing.
+  public var authToken: String
+  public var authTokenSeconds: UInt64
+  public var bcryptCost: Int
   public var logLevel: String
   public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
@@ -98,6 +102,10 @@ extension Options {
     compactionKeysPerStep = Int(
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
     syncsToDisk = !settings.flag("unsafe-no-fsync")
+    authToken = settings.text("auth-token")
+    let tokenSeconds = settings.number("auth-token-ttl")
+    authTokenSeconds = tokenSeconds <= 0 ? 300 : UInt64(tokenSeconds)
+    bcryptCost = Int(clamping: settings.number("bcrypt-cost"))
     logLevel = settings.text("log-level")
     http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.given.contains($0.name) }.map(\.name)

@@ -73,6 +73,9 @@ public struct Lessor: ~Copyable {
 
   public func exists(_ id: LeaseID) -> Bool { slotOf[id] != nil }
 
+  /// What a lease holds, in the order of attaching, more or less; nothing when there is none such.
+  public func keys(of id: LeaseID) -> [[UInt8]] { slot(id).flatMap { slots[$0]?.keys } ?? [] }
+
   /// Takes a lease from its record, at a start.
   public mutating func restore(_ id: LeaseID, ttl: Int64, remaining: Int64) {
     guard id != .none, slotOf[id] == nil else { return }

@@ -89,11 +89,41 @@ extension Failure {
   public static let noDowngrade = Failure(
     .failedPrecondition, "etcdserver: no inflight downgrade job")
 
-  // Auth, which is not built yet.
+  // Auth.
+  public static let rootUserMissing = Failure(
+    .failedPrecondition, "etcdserver: root user does not exist")
+  public static let rootRoleMissing = Failure(
+    .failedPrecondition, "etcdserver: root user does not have root role")
+  public static let userExists = Failure(
+    .failedPrecondition, "etcdserver: user name already exists")
+  public static let userEmpty = Failure(.invalidArgument, "etcdserver: user name is empty")
+  public static let userNotFound = Failure(
+    .failedPrecondition, "etcdserver: user name not found")
+  public static let roleExists = Failure(
+    .failedPrecondition, "etcdserver: role name already exists")
+  public static let roleEmpty = Failure(.invalidArgument, "etcdserver: role name is empty")
+  public static let roleNotFound = Failure(
+    .failedPrecondition, "etcdserver: role name not found")
+  public static let authFailed = Failure(
+    .invalidArgument, "etcdserver: authentication failed, invalid user ID or password")
+  public static let noPasswordUser = Failure(
+    .unknown, "auth: authentication failed, password was given for no password user")
+  public static let permissionNotGiven = Failure(
+    .invalidArgument, "etcdserver: permission not given")
+  public static let permissionDenied = Failure(
+    .permissionDenied, "etcdserver: permission denied")
+  public static let roleNotGranted = Failure(
+    .failedPrecondition, "etcdserver: role is not granted to the user")
+  public static let permissionNotGranted = Failure(
+    .failedPrecondition, "etcdserver: permission is not granted to the role")
   public static let authNotEnabled = Failure(
     .failedPrecondition, "etcdserver: authentication is not enabled")
-  public static let authNotBuilt = Failure(
-    .unimplemented, "etcdserver: authentication is not supported by this server yet")
+  public static let invalidToken = Failure(
+    .unauthenticated, "etcdserver: invalid auth token")
+  public static let invalidAuthManagement = Failure(
+    .invalidArgument, "etcdserver: invalid auth management")
+  public static let oldAuthRevision = Failure(
+    .invalidArgument, "etcdserver: revision of auth store is old")
 
   public static let malformed = Failure(.internalError, "grpc: failed to unmarshal the request")
   public static let unknownMethod = Failure(.unknown, "etcdserver: unknown method")

@@ -10,6 +10,8 @@ public struct Completion: Sendable {
   /// Nil when the request was carried out; then `payload` is the encoded response.
   public var failure: Failure?
   public var payload: Slice
+  /// Of the auth store when the request was carried out.
+  public var authRevision: UInt64 = 0
 }
 
 /// Answers for one io loop: many completions over one arena.
@@ -24,10 +26,11 @@ public struct CompletionBatch: Sendable {
     items.append(Completion(id: id, failure: failure, payload: .empty))
   }
 
-  mutating func append(_ id: UInt64, response: RawSpan) {
+  mutating func append(_ id: UInt64, response: RawSpan, authRevision: UInt64) {
     let payload = Slice(start: arena.count, count: response.byteCount)
     arena.append(contentsOf: response)
-    items.append(Completion(id: id, failure: nil, payload: payload))
+    items.append(
+      Completion(id: id, failure: nil, payload: payload, authRevision: authRevision))
   }
 
   public mutating func removeAll() {

@@ -1,4 +1,5 @@
 internal import API
+internal import Auth
 internal import Basics
 internal import Membership
 internal import MVCC
@@ -35,7 +36,7 @@ extension Replica {
       return
     }
     let bytes = entry.data.rawSpan
-    guard let (id, request) = try? InternalRequest.decode(bytes) else {
+    guard let (id, who, request) = try? InternalRequest.decode(bytes) else {
       applyV2(Slice(start: 0, count: bytes.byteCount), bytes, isNew: isNew, &outcome)
       return
     }
@@ -48,7 +49,8 @@ extension Replica {
       response.removeAll(keepingCapacity: true)
       defer { scratch = response }
       let isDone = try carryOut(
-        request, bytes, id: id, isWanted: isWanted, now: now, into: &response, &outcome)
+        request, bytes, id: id, by: who, isWanted: isWanted, now: now, into: &response,
+        &outcome)
       if isDone, isWanted { complete(id, response: response, &outcome) }
     } catch {
       if error == .noSpace { raiseNoSpace(&outcome) }
@@ -58,11 +60,11 @@ extension Replica {
 
   /// Carries out a request on the v3 state. False: the answer comes later.
   private mutating func carryOut(
-    _ request: InternalRequest, _ bytes: RawSpan, id: UInt64, isWanted: Bool, now: UInt64,
-    into response: inout [UInt8], _ outcome: inout Outcome
+    _ request: InternalRequest, _ bytes: RawSpan, id: UInt64, by who: Principal, isWanted: Bool,
+    now: UInt64, into response: inout [UInt8], _ outcome: inout Outcome
   ) throws(Failure) -> Bool {
-    try checkPermission(request)
     try checkAlarms(request)
+    try checkPermission(request, bytes, by: who)
     let hasRoom = hasRoom(for: request)
     switch request {
     case .range(let range):
@@ -78,17 +80,14 @@ extension Replica {
     case .leaseRevoke(let numbers): try revoke(numbers, into: &response, &outcome)
     case .leaseCheckpoint(let checkpoints): checkpoint(checkpoints, now: now, into: &response)
     case .alarm(let numbers): apply(alarm: numbers, into: &response, &outcome)
-    case .auth: throw .authNotBuilt
+    case .auth(let kind, let message):
+      try apply(auth: kind, message, bytes, by: who, now: now, into: &response)
     case .v2, .clusterVersion, .memberAttributes, .downgrade: return true
     case .unknown: preconditionFailure("the log holds a request that this version cannot apply")
     }
     guard hasRoom else { throw .noSpace }
     return true
   }
-
-  /// The one place where permissions will be checked on apply; every user may do everything
-  /// until there are users.
-  private func checkPermission(_ request: borrowing InternalRequest) throws(Failure) {}
 
   private mutating func raiseNoSpace(_ outcome: inout Outcome) {
     guard !alarms.isActive(.noSpace), !noSpaceProposed else { return }

@@ -103,7 +103,7 @@ extension Replica {
       var request: [UInt8] = []
       request.appendField(1, lease.rawValue)
       let id = ids.next()
-      outcome.proposals.append(Proposal(.leaseRevoke, request.rawSpan, id: id))
+      outcome.proposals.append(Proposal(.leaseRevoke, request.rawSpan, id: id, by: ownPrincipal))
     }
     let due = lessor.dueCheckpoints(now: now, limit: Self.checkpointsMax)
     if !due.isEmpty { propose(due, &outcome) }

@@ -1,4 +1,5 @@
 internal import API
+internal import Auth
 internal import Basics
 public import Lease
 public import Membership
@@ -44,10 +45,12 @@ extension Replica {
     var alarms = Alarms()
     try rows(.alarm, reader) { key, _ in (try? alarms.restore(row: key)) != nil }
     let lessor = try self.lessor(lessorConfig, leased, reader)
+    let access = try self.access(reader)
     reader.reset()
     return Replica(
       store: store, reader: reader, hashReader: hashReader, lessor: lessor, cluster: cluster,
-      alarms: alarms, configuration: snapshot?.metadata.confState ?? ConfState(voters: []),
+      alarms: alarms, access: access,
+      configuration: snapshot?.metadata.confState ?? ConfState(voters: []),
       applied: (snapshot?.metadata.index ?? .zero, snapshot?.metadata.term ?? .zero),
       config: config)
   }
@@ -83,6 +86,34 @@ extension Replica {
     }
     for key in leased { lessor.attach(key.key.rawSpan, to: key.lease) }
     return lessor
+  }
+
+  private static func access(_ reader: B.Reader) throws(ReplicaOpenError) -> AuthStore {
+    var isEnabled = false
+    var revision: UInt64 = 0
+    try rows(.auth, reader) { key, value in
+      let name = key.copied()
+      if name == AuthRecords.enabledKey {
+        isEnabled = value.byteCount == 1 && value[0] == 1
+      } else if name == AuthRecords.revisionKey {
+        guard let stored = AuthRecords.revision(value) else { return false }
+        revision = stored
+      }
+      return true
+    }
+    var users: [AuthUser] = []
+    try rows(.authUsers, reader) { _, value in
+      guard let user = try? AuthRecords.user(value) else { return false }
+      users.append(user)
+      return true
+    }
+    var roles: [AuthRole] = []
+    try rows(.authRoles, reader) { _, value in
+      guard let role = try? AuthRecords.role(value) else { return false }
+      roles.append(role)
+      return true
+    }
+    return AuthStore(isEnabled: isEnabled, revision: revision, users: users, roles: roles)
   }
 
   /// Hands all rows of a bucket to `body`, which answers whether it can read them.

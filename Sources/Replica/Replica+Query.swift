@@ -1,4 +1,5 @@
 internal import API
+public import Auth
 public import Basics
 internal import Lease
 public import Membership
@@ -26,10 +27,13 @@ public struct Query: Sendable {
 
   public var id: UInt64
   public var kind: Kind
+  /// Who asks.
+  public var who: Principal
 
-  public init(id: UInt64, kind: Kind) {
+  public init(id: UInt64, kind: Kind, by who: Principal = .none) {
     self.id = id
     self.kind = kind
+    self.who = who
   }
 }
 
@@ -51,10 +55,14 @@ extension Replica {
   ) throws(Failure) -> [UInt8]? {
     var response: [UInt8] = []
     switch query.kind {
-    case .keepAlive(let lease): return try keepAlive(lease, now: now, &outcome)
+    case .keepAlive(let lease):
+      try checkRenewal(of: lease, by: query.who)
+      return try keepAlive(lease, now: now, &outcome)
     case .timeToLive(let lease, let withKeys):
+      if withKeys { try checkListing(of: [lease], by: query.who) }
       return timeToLive(lease, withKeys: withKeys, now: now)
     case .leases:
+      try checkListing(of: lessor.leases, by: query.who)
       response.appendHeader(header)
       for lease in lessor.leases {
         let mark = response.beginField(2, expecting: 0)

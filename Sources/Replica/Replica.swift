@@ -1,4 +1,5 @@
 internal import API
+public import Auth
 public import Basics
 public import Lease
 public import Membership
@@ -19,6 +20,11 @@ public struct ReplicaConfig: Sendable {
   public var revocationsMax: Int
   /// Whether changes that endanger a quorum are refused.
   public var strictReconfiguration: Bool
+  /// How users are known once they have said their password.
+  public var tokenKind = TokenKind.simple
+  /// How long a simple token lives from its last use on, in nanoseconds.
+  /// etcd: `--auth-token-ttl`.
+  public var tokenLifetime: UInt64 = 300_000_000_000
 
   public init(
     member: NodeID, cluster: ClusterID, quotaBytes: Int64, electionTimeout: UInt64,
@@ -32,6 +38,16 @@ public struct ReplicaConfig: Sendable {
     self.revocationsMax = revocationsMax
     self.strictReconfiguration = strictReconfiguration
   }
+}
+
+/// What a login answers with. etcd: `--auth-token`.
+public enum TokenKind: Sendable {
+  /// A random word that each member remembers.
+  case simple
+  /// A JWT, which the member that was asked signs.
+  case signed
+  /// Nothing: no login succeeds.
+  case none
 }
 
 /// The state that the log decides: applies committed entries to store, leases, alarms and
@@ -48,6 +64,8 @@ public struct Replica<B: Backend>: ~Copyable {
   var lessor: Lessor
   public internal(set) var cluster: Cluster
   public internal(set) var alarms: Alarms
+  /// Read by io threads under the read lock, as `store` is.
+  public var access: AccessControl
   public internal(set) var configuration: ConfState
   let config: ReplicaConfig
   /// The last entry that was looked at, applied before or now.
@@ -60,6 +78,8 @@ public struct Replica<B: Backend>: ~Copyable {
   var startedTerm = Term.zero
   /// Whether an alarm for lack of space has been proposed and not yet been seen.
   var noSpaceProposed = false
+  /// When tokens were looked through for those whose time is up.
+  var tokensExpiredAt: UInt64 = 0
   /// What the backend took when the batch in hand began.
   var backendBytes = 0
   /// Compactions whose callers wait until it is done on disk.
@@ -73,7 +93,7 @@ public struct Replica<B: Backend>: ~Copyable {
   /// again to membership, and to the store those after its consistent index.
   public init(
     store: consuming Store<B>, reader: B.Reader, hashReader: B.Reader, lessor: consuming Lessor,
-    cluster: Cluster, alarms: Alarms, configuration: ConfState,
+    cluster: Cluster, alarms: Alarms, access: AuthStore, configuration: ConfState,
     applied: (index: LogIndex, term: Term), config: ReplicaConfig
   ) {
     isCompacting = store.isCompacting
@@ -83,12 +103,15 @@ public struct Replica<B: Backend>: ~Copyable {
     self.lessor = lessor
     self.cluster = cluster
     self.alarms = alarms
+    self.access = AccessControl(
+      store: access, tokens: TokenTable(lifetime: config.tokenLifetime))
     self.configuration = configuration
     self.config = config
     appliedIndex = applied.index
     appliedTerm = applied.term
     ids = RequestIDs(
       member: config.member, startSeconds: config.startSeconds, loop: RequestIDs.loopsMax)
+    saveAccess()
   }
 
   var header: ResponseHeaderView {
@@ -118,6 +141,7 @@ public struct Replica<B: Backend>: ~Copyable {
 
   func complete(_ id: UInt64, response: borrowing [UInt8], _ outcome: inout Outcome) {
     guard let loop = loop(of: id, outcome) else { return }
-    outcome.completions[loop].append(id, response: response.rawSpan)
+    outcome.completions[loop].append(
+      id, response: response.rawSpan, authRevision: access.store.revision)
   }
 }

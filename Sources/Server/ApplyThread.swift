@@ -1,3 +1,4 @@
+internal import Auth
 internal import Basics
 internal import LMDB
 internal import MVCC
@@ -79,6 +80,7 @@ struct ApplyThread: ~Copyable {
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
+        expireTokens(now)
       }
       work(now)
       deliver()
@@ -117,10 +119,21 @@ struct ApplyThread: ~Copyable {
         shared.replica.defragmented(
           id, failure: failure.map { Failure(.unknown, $0) }, into: &outcome)
       case .snapshot(let stream): snapshots.append((shared.replica.appliedIndex, stream))
+      case .usedTokens(let tokens):
+        shared.storeLock.lockForWriting()
+        shared.replica.touch(tokens, now: now)
+        shared.storeLock.unlock()
       case .stop: ends = true
       }
     }
     return ends
+  }
+
+  private func expireTokens(_ now: UInt64) {
+    guard shared.replica.wantsTokenExpiry(now: now) else { return }
+    shared.storeLock.lockForWriting()
+    shared.replica.expireTokens(now: now)
+    shared.storeLock.unlock()
   }
 
   /// Applies what the store has room for. While the disk takes less than is written, the rest
@@ -196,11 +209,17 @@ struct ApplyThread: ~Copyable {
     let applied = shared.replica.appliedIndex
     let alarms = shared.replica.alarms.active
     let version = shared.replica.cluster.version?.text
+    let auth = (
+      isEnabled: shared.replica.access.store.isEnabled,
+      revision: shared.replica.access.store.revision
+    )
     shared.board.withLock { board in
       board.status.appliedIndex = applied
       board.status.revision = store.revision
       board.status.compactRevision = store.compactRevision
       board.status.alarms = alarms
+      board.status.isAuthEnabled = auth.isEnabled
+      board.status.authRevision = auth.revision
       board.clusterVersion = version
       board.keyCount = store.keys
     }

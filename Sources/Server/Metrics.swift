@@ -116,6 +116,9 @@ final class Metrics: Sendable {
       "etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's file.", status.databaseBytes)
     gauge(
       "etcd_mvcc_db_total_size_in_use_in_bytes", "Of them in use.", status.databaseBytesInUse)
+    gauge(
+      "etcd_debugging_auth_revision", "The current revision of auth store.",
+      Int(clamping: status.authRevision))
     gauge("etcd_debugging_mvcc_keys_total", "Keys.", board.keyCount)
     gauge(
       "etcd_debugging_mvcc_current_revision", "The newest revision.", Int(status.revision))

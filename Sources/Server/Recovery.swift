@@ -165,13 +165,17 @@ final class Recovery {
       ttlMin: ttlMin, revocationsPerSecond: 1000,
       checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil)
     lessor.keepsCheckpoints = options.leaseCheckpointPersist
+    var config = ReplicaConfig(
+      member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
+      electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
+      strictReconfiguration: options.strictReconfigCheck)
+    config.tokenKind = TokenProvider.kind(options)
+    let (lifetime, overflows) = options.authTokenSeconds.multipliedReportingOverflow(
+      by: 1_000_000_000)
+    config.tokenLifetime = overflows ? .max : lifetime
     do throws(ReplicaOpenError) {
       return try Replica.open(
-        backend: backend, snapshot: snapshot, lessor: lessor,
-        config: ReplicaConfig(
-          member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
-          electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
-          strictReconfiguration: options.strictReconfigCheck)
+        backend: backend, snapshot: snapshot, lessor: lessor, config: config
       ) { rows in
         log.info("reading the store", ("rows", String(rows)))
       }

@@ -23,6 +23,10 @@ final class Shared: @unchecked Sendable {
   let wal = Mailbox<WALInput>(limit: .max)
   let apply = Mailbox<ApplyInput>(limit: .max)
   let background = Mailbox<BackgroundInput>(limit: .max)
+  /// One for each password thread: they take half of the processors.
+  let passwords = (0..<max(1, Process.processorCount / 2)).map { _ in
+    Mailbox<PasswordInput>(limit: PasswordThread.Limits.waitingMax)
+  }
   let loops: [LoopHandle]
   /// How many snapshots are under way.
   let snapshots = Lock(0)
@@ -93,6 +97,7 @@ enum ApplyInput: Sendable {
   case stored(String?)
   case defragmented(UInt64, String?)
   case snapshot(SnapshotStream)
+  case usedTokens([[UInt8]])
   case stop
 }
 
@@ -112,5 +117,6 @@ enum LoopInput: Sendable {
   case snapshot(CallID)
   case wake
   case accepted(Int32, Listener.Role)
+  case worked(UInt64, PasswordAnswer)
   case stop
 }

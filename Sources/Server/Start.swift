@@ -1,5 +1,6 @@
 internal import API
 internal import Basics
+internal import Bcrypt
 public import Config
 internal import Gateway
 internal import HTTP2
@@ -36,6 +37,7 @@ public enum Server {
     for flag in options.ignored {
       log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
+    let provider = try TokenProvider(options, log)
     let listeners = try listenToClients(options)
     let peers = try listen(options.listenPeer, "listen-peer-urls", .all)
     let directory = try DataDirectory(options)
@@ -45,7 +47,8 @@ public enum Server {
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
-    try startLoops(options, shared, status, listeners + peers)
+    startPasswordThreads(options, shared, provider)
+    try startLoops(options, shared, status, listeners + peers, provider)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
@@ -107,8 +110,27 @@ public enum Server {
       loops: loops)
   }
 
+  private static func startPasswordThreads(
+    _ options: Options, _ shared: Shared, _ provider: TokenProvider
+  ) {
+    var cost = options.bcryptCost
+    if !Bcrypt.costs.contains(cost) {
+      shared.log.warn(
+        "use default bcrypt cost instead of the invalid given cost",
+        ("given-cost", String(cost)), ("default-cost", String(Bcrypt.standardCost)))
+      cost = Bcrypt.standardCost
+    }
+    for number in shared.passwords.indices {
+      let cost = cost
+      _ = Thread.start("password-\(number)") {
+        PasswordThread(shared: shared, number: number, cost: cost, provider: provider).run()
+      }
+    }
+  }
+
   private static func startLoops(
-    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Listener]
+    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Listener],
+    _ provider: TokenProvider
   ) throws(StartError) {
     var limits = Limits()
     limits.requestBytesMax = options.requestBytesMax
@@ -136,7 +158,8 @@ public enum Server {
       _ = Thread.start("io-\(number)") {
         let services = Services<LMDBBackend>(
           status: status, limits: limits, loop: number,
-          startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1)
+          startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1,
+          tokens: provider.settings)
         do {
           let loop = try IOLoop.open(
             number: number, shared: shared, settings: settings, services: services,

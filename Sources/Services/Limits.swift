@@ -14,6 +14,8 @@ public struct Limits: Sendable {
   public var requestsInFlightMax = 16_384
   /// Reads of one loop that may wait for a read index or for the store at once.
   public var readsWaitingMax = 16_384
+  /// Signed tokens of one loop that are known to be in order.
+  public var verifiedTokensMax = 1024
   /// By how much applying may lag behind the commit before proposals are refused.
   /// etcd: `maxGapBetweenApplyAndCommitIndex`.
   public var applyGapMax: UInt64 = 5000

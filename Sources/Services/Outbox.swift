@@ -24,6 +24,10 @@ public struct Outbox: Sendable {
   public private(set) var replies: [Reply] = []
   public var proposals: [Proposal] = []
   public var queries: [Query] = []
+  /// For a thread that may take its time; each is answered by `worked`.
+  public var passwords: [PasswordWork] = []
+  /// Simple tokens that were used since the last time.
+  public var usedTokens: [[UInt8]] = []
   /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
   public var readIndexTicket: UInt64?
   /// Snapshot calls that begin; the shell sends them with `Services.snapshot`.
@@ -55,6 +59,8 @@ public struct Outbox: Sendable {
     proposals.removeAll(keepingCapacity: true)
     queries.removeAll(keepingCapacity: true)
     snapshots.removeAll(keepingCapacity: true)
+    passwords.removeAll(keepingCapacity: true)
+    usedTokens.removeAll()
     readIndexTicket = nil
     transferee = nil
   }
@@ -82,6 +88,9 @@ public struct MemberStatus: Sendable {
   public var version = ""
   public var isLearner = false
   public var alarms: [Alarms.Alarm] = []
+  /// Whether users have to say who they are.
+  public var isAuthEnabled = false
+  public var authRevision: UInt64 = 0
   /// Members whose log the leader knows about, and whether each has caught up with it.
   public var progress: [(member: NodeID, isReady: Bool)] = []
   /// Whether `grpc.health.v1` answers SERVING.

@@ -98,6 +98,8 @@ struct Read {
     case txn(Txn)
     /// A question for the apply thread that has to see all that was committed before it.
     case query(Query.Kind)
+    /// The hash that the password of a call's login has to fit.
+    case password
   }
 
   var call: CallID

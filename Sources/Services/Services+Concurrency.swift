@@ -221,16 +221,22 @@ extension Services {
   }
 
   /// A call ends: it waits no longer, and a key that it put without having won goes.
-  mutating func abandon(_ id: CallID, _ waiter: Waiter, out: inout Outbox) {
+  mutating func abandon(
+    _ id: CallID, _ waiter: Waiter, _ credentials: Credentials?, out: inout Outbox
+  ) {
     switch waiter.stage {
     case .awaitingDelete, .following: waiters.remove(id, key: waiter.awaited)
     case .awaitingLeader: waiters.forLeader.removeAll { $0 == id }
     default: break
     }
     guard waiter.ownsKey else { return }
+    let request = Compose.get(waiter.key)
+    guard !status.isAuthEnabled else {
+      return access.waiting.append(
+        Held(call: id, work: .orphan(.deleteRange, request, credentials)))
+    }
     let requestID = ids.next()
-    out.proposals.append(
-      Proposal(.deleteRange, Compose.get(waiter.key).rawSpan, id: requestID))
+    out.proposals.append(Proposal(.deleteRange, request.rawSpan, id: requestID))
   }
 }
 

@@ -38,6 +38,11 @@ extension Services {
     _ id: CallID, _ method: Method, _ message: RawSpan, out: inout Outbox
   ) throws(Failure) {
     guard method == .leaseKeepAlive else {
+      if status.isAuthEnabled || (calls[id]?.heldMessages ?? 0) > 0 {
+        try hold(id, .message(message.copied()))
+        calls.with(id) { $0.heldMessages += 1 }
+        return
+      }
       return try receiveWatch(id, message, out: &out)
     }
     let numbers = try Numbers(whole: message)

@@ -18,6 +18,8 @@ extension Services {
       }
       let response = batch.arena.rawSpan.extracting(item.payload)
       switch call.method {
+      case .authenticate:
+        loggedIn(id, response, authRevision: item.authRevision, out: &out)
       case .leaseKeepAlive:
         out.message(id, response)
         calls.with(id) { $0.outstanding -= 1 }
@@ -47,6 +49,7 @@ extension Services {
       reads.confirmed.removeFirst()
       for read in first.reads { ready(read, out: &out) }
     }
+    admitEarly()
     if reads.ticket == nil, !reads.collecting.isEmpty {
       reads.asked = reads.collecting
       reads.collecting = []
@@ -69,7 +72,7 @@ extension Services {
   private mutating func ready(_ read: Read, out: inout Outbox) {
     guard calls.contains(read.call) else { return }
     guard case .query(let kind) = read.kind else {
-      reads.ready.append(read)
+      makeReady(read)
       return
     }
     do throws(Failure) { try ask(read.call, kind, out: &out) } catch {
@@ -113,6 +116,8 @@ extension Services {
         for id in streams { finish(id, .noLeader, out: &out) }
       }
     }
+    expireEarly(out: &out)
+    reportTokens(out: &out)
     tickWatches()
   }
 

@@ -1,4 +1,5 @@
 internal import API
+public import Auth
 internal import Basics
 public import MVCC
 internal import Replica
@@ -9,6 +10,8 @@ struct Planned {
     case range(RangePlan)
     /// Which branch a transaction takes and the plans of its ranges, in order.
     case txn(Bool, [RangePlan], revision: Int64)
+    /// What the password of a login has to fit, at which auth revision.
+    case password(hash: [UInt8], revision: UInt64)
     case failure(Failure)
   }
 
@@ -18,14 +21,21 @@ struct Planned {
 
 extension Services {
   /// Whether anything has to be read.
-  public var wantsStore: Bool { !reads.ready.isEmpty || watchesWantStore }
+  public var wantsStore: Bool {
+    !reads.ready.isEmpty || !access.waiting.isEmpty || watchesWantStore
+  }
 
-  /// Plans all reads that may go ahead. Under the store's read lock.
-  public mutating func plan(store: borrowing Store<B>, reader: inout B.Reader) {
+  /// Finds out who makes the requests that wait for that, and plans all reads that may go ahead:
+  /// permission and read are of one state. Under the store's read lock.
+  public mutating func plan(
+    store: borrowing Store<B>, control: borrowing AccessControl, reader: inout B.Reader
+  ) {
+    identify(control)
     for read in reads.ready where calls.contains(read.call) {
       var result: Planned.Result
       do throws(Failure) {
-        result = try plan(read, store, &reader)
+        if control.store.isEnabled { try check(read, control) }
+        result = try plan(read, store, control.store, &reader)
       } catch {
         result = .failure(error)
       }
@@ -36,7 +46,7 @@ extension Services {
   }
 
   private func plan(
-    _ read: Read, _ store: borrowing Store<B>, _ reader: inout B.Reader
+    _ read: Read, _ store: borrowing Store<B>, _ auth: AuthStore, _ reader: inout B.Reader
   ) throws(Failure) -> Planned.Result {
     let bytes = read.message.rawSpan
     switch read.kind {
@@ -56,17 +66,29 @@ extension Services {
         plans.append(plan)
       }
       return .txn(path[0], plans, revision: store.currentRevision)
+    case .password:
+      let name = calls[read.call]?.login?.request.name ?? []
+      do throws(AuthError) {
+        return .password(hash: try auth.passwordHash(of: name), revision: auth.revision)
+      } catch {
+        throw Failure(error)
+      }
     case .query: preconditionFailure("a question is not for the store")
     }
   }
 
   /// Carries out what was planned and answers it. Without the lock.
   public mutating func execute(reader: inout B.Reader, out: inout Outbox) {
+    carryOutIdentified(out: &out)
     let work = planned
     planned.removeAll(keepingCapacity: true)
     var response = scratch
     scratch = []
     for item in work {
+      if case .password(let hash, let revision) = item.result {
+        checkPassword(item.call, hash: hash, revision: revision, out: &out)
+        continue
+      }
       response.removeAll(keepingCapacity: true)
       do throws(Failure) { try encode(item.result, &reader, into: &response) } catch {
         fail(item.call, error, out: &out)
@@ -88,6 +110,7 @@ extension Services {
   ) throws(Failure) {
     switch result {
     case .failure(let failure): throw failure
+    case .password: preconditionFailure("a password is not answered")
     case .range(var plan):
       response.appendHeader(header(revision: plan.revision))
       try StoreReading.encode(&plan, &reader, into: &response)

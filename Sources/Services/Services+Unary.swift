@@ -1,4 +1,5 @@
 internal import API
+internal import Auth
 internal import Basics
 internal import Membership
 internal import MVCC
@@ -20,32 +21,30 @@ extension Services {
       try receiveMaintenance(id, method, message, out: &out)
     case .lock, .unlock, .campaign, .proclaim, .leader, .observe, .resign:
       try receiveConcurrency(id, method, message, out: &out)
-    case .authStatus:
-      var response: [UInt8] = []
-      response.appendHeader(header)
-      response.appendField(3, 1 as UInt64)
-      answer(id, response.rawSpan, out: &out)
-    case .authDisable:
-      // Nothing to switch off: etcd too says so with success.
-      var response: [UInt8] = []
-      response.appendHeader(header)
-      answer(id, response.rawSpan, out: &out)
-    case .authenticate: throw .authNotEnabled
-    case .authEnable, .userAdd, .userGet, .userList, .userDelete, .userChangePassword,
-      .userGrantRole, .userRevokeRole, .roleAdd, .roleGet, .roleList, .roleDelete,
-      .roleGrantPermission, .roleRevokePermission:
-      throw .authNotBuilt
+    case .authEnable, .authDisable, .authStatus, .authenticate, .userAdd, .userGet, .userList,
+      .userDelete, .userChangePassword, .userGrantRole, .userRevokeRole, .roleAdd, .roleGet,
+      .roleList, .roleDelete, .roleGrantPermission, .roleRevokePermission:
+      try receiveAuth(id, method, message, out: &out)
     case .healthCheck, .healthWatch: try receiveHealth(id, method, message, out: &out)
     case .watch, .leaseKeepAlive: preconditionFailure("a stream is not served here")
     }
   }
 
-  /// Proposes a request: its own bytes as the field `field` of an entry.
+  /// Proposes a request: its own bytes as the field `field` of an entry. Who makes it has to be
+  /// found out first when that matters.
   mutating func propose(
     _ id: CallID, _ kind: Proposal.RequestKind, _ request: RawSpan, out: inout Outbox
   ) throws(Failure) {
+    if status.isAuthEnabled { return try hold(id, .proposal(kind, request.copied())) }
+    try propose(id, kind, request, by: .none, out: &out)
+  }
+
+  mutating func propose(
+    _ id: CallID, _ kind: Proposal.RequestKind, _ request: RawSpan, by who: Principal,
+    out: inout Outbox
+  ) throws(Failure) {
     let requestID = try wait(id)
-    let proposal = Proposal(kind, request, id: requestID)
+    let proposal = Proposal(kind, request, id: requestID, by: who)
     guard proposal.data.count <= limits.requestBytesMax else {
       _ = waits.take(requestID)
       throw .tooLarge
@@ -55,11 +54,18 @@ extension Services {
 
   /// Asks the apply thread.
   mutating func ask(_ id: CallID, _ kind: Query.Kind, out: inout Outbox) throws(Failure) {
-    out.queries.append(Query(id: try wait(id), kind: kind))
+    if status.isAuthEnabled { return try hold(id, .query(kind)) }
+    try ask(id, kind, by: .none, out: &out)
+  }
+
+  mutating func ask(
+    _ id: CallID, _ kind: Query.Kind, by who: Principal, out: inout Outbox
+  ) throws(Failure) {
+    out.queries.append(Query(id: try wait(id), kind: kind, by: who))
   }
 
   /// An ID under which the call waits for a completion.
-  private mutating func wait(_ id: CallID) throws(Failure) -> UInt64 {
+  mutating func wait(_ id: CallID) throws(Failure) -> UInt64 {
     guard waits.count < limits.requestsInFlightMax else { throw .tooMany }
     let gap = status.commitIndex - status.appliedIndex
     guard gap <= 0 || UInt64(gap) <= limits.applyGapMax else { throw .tooMany }
@@ -75,7 +81,7 @@ extension Services {
     guard reads.count < limits.readsWaitingMax else { throw .tooMany }
     let read = Read(
       call: id, kind: kind, message: message, deadline: status.now &+ limits.requestTimeout)
-    if isSerializable { reads.ready.append(read) } else { reads.collecting.append(read) }
+    if isSerializable { makeReady(read) } else { reads.collecting.append(read) }
   }
 
   /// Refuses what the quota has no room for and raises the alarm. etcd: `quotaAlarmer`.

@@ -47,6 +47,11 @@ extension Services {
     }
   }
 
+  /// Answers a WatchRequest that is not permitted.
+  mutating func refuseWatch(_ id: CallID, _ failure: Failure) {
+    hub.refuse(stream(id), reason: failure.cancelReason)
+  }
+
   /// Takes the changes that were applied, in revision order and without a gap, for watchers and
   /// for those who wait for a key.
   public mutating func events(_ batch: borrowing EventBatch, out: inout Outbox) {

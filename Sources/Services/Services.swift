@@ -1,4 +1,5 @@
 internal import API
+internal import Auth
 internal import Basics
 public import Membership
 public import MVCC
@@ -17,7 +18,10 @@ struct Call {
   var outstanding = 0
   /// What MoveLeader waits for.
   var transferee: NodeID?
+  /// Messages of a stream that wait to be identified.
+  var heldMessages = 0
   private var course = Course.none
+  private var badge = Badge.none
 
   init(method: Method, needsLeader: Bool, deadline: UInt64) {
     self.method = method
@@ -29,6 +33,24 @@ struct Call {
   private indirect enum Course {
     case none
     case running(Waiter)
+    case loggingIn(Login)
+  }
+
+  /// What the client said of itself; nothing, for most.
+  private indirect enum Badge {
+    case none
+    case shown(Credentials)
+  }
+
+  var credentials: Credentials? {
+    get { if case .shown(let credentials) = badge { credentials } else { nil } }
+    set { badge = newValue.map(Badge.shown) ?? .none }
+  }
+
+  /// The course of Authenticate, UserAdd or UserChangePassword.
+  var login: Login? {
+    get { if case .loggingIn(let login) = course { login } else { nil } }
+    set { course = newValue.map(Course.loggingIn) ?? .none }
   }
 
   var hasWaiter: Bool { if case .running = course { true } else { false } }
@@ -49,6 +71,8 @@ public struct Services<B: Backend>: ~Copyable {
   public var status: MemberStatus
   let limits: Limits
   let digest: Digest
+  let tokens: TokenSettings
+  var access = AccessQueue()
   var random: Random
   var ids: RequestIDs
   var calls = CallTable<Call>(givesNumbers: false)
@@ -72,12 +96,13 @@ public struct Services<B: Backend>: ~Copyable {
   /// `loop`: this loop's number, 0 to 14. `digest`: SHA-1, for the IDs of members to be added.
   public init(
     status: MemberStatus, limits: Limits, loop: Int, startSeconds: UInt64, seed: UInt64,
-    digest: @escaping Digest
+    digest: @escaping Digest, tokens: TokenSettings = TokenSettings()
   ) {
     precondition(loop < RequestIDs.loopsMax)
     self.status = status
     self.limits = limits
     self.digest = digest
+    self.tokens = tokens
     random = Random(seed: seed)
     ids = RequestIDs(member: status.member, startSeconds: startSeconds, loop: loop)
     lastLeader = status.leader
@@ -87,10 +112,12 @@ public struct Services<B: Backend>: ~Copyable {
   }
 
   /// Opens a call. `timeout`: what `grpc-timeout` gives it, in nanoseconds, or nil. A call that
-  /// cannot be served is finished at once.
+  /// cannot be served is finished at once. `token`: what the client sent as `token` or
+  /// `authorization`, empty when neither. `commonName`: of the client's certificate, empty when
+  /// none was demanded; it says nothing of a call that `isProxied` by a gateway.
   public mutating func open(
     _ id: CallID, _ method: Method, needsLeader: Bool, timeout: UInt64?, token: [UInt8],
-    out: inout Outbox
+    commonName: [UInt8] = [], isProxied: Bool = false, out: inout Outbox
   ) {
     guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
     if needsLeader, status.leader == .none { return out.finish(id, .noLeader) }
@@ -104,6 +131,10 @@ public struct Services<B: Backend>: ~Copyable {
       if !isBeyond { deadlines.insert(deadline, id) }
     }
     if needsLeader, method.isServerStreaming { leaderStreams.append(id) }
+    let name = isProxied ? [] : commonName
+    if !token.isEmpty || !name.isEmpty {
+      call.credentials = credentials(token: token, commonName: name)
+    }
     calls.insert(call, as: id)
   }
 
@@ -121,6 +152,9 @@ public struct Services<B: Backend>: ~Copyable {
         guard isFirst else { return }
         calls.with(id) { $0.hasRequest = true }
         try refuseLearner(method, message)
+        if status.isAuthEnabled, method.requirement(message) != .nothing {
+          return try hold(id, .message(message.copied()))
+        }
         try receive(id, method, message, out: &out)
       }
     } catch {
@@ -164,7 +198,7 @@ public struct Services<B: Backend>: ~Copyable {
     if call.needsLeader, call.method.isServerStreaming { leaderStreams.removeAll { $0 == id } }
     if call.transferee != nil { transfers.removeAll { $0 == id } }
     if call.method == .watch { closeWatch(id) }
-    if let waiter = call.waiter { abandon(id, waiter, out: &out) }
+    if let waiter = call.waiter { abandon(id, waiter, call.credentials, out: &out) }
   }
 
   private func refuseLearner(_ method: Method, _ message: RawSpan) throws(Failure) {

@@ -1,4 +1,5 @@
 import API
+import Auth
 import Basics
 import Lease
 import MVCC
@@ -35,11 +36,17 @@ final class Harness {
   var transferee: NodeID?
   /// Snapshot calls that began.
   var snapshots: [CallID] = []
+  /// What the password thread was asked so far.
+  var passwordWork: [PasswordWork] = []
+  /// While false, the password thread does nothing.
+  var doesPasswordWork = true
+  var passwordWorkWaiting: [PasswordWork] = []
+  var tokensGiven = 0
   /// Entries that were committed, for another replica to apply.
   var log: [Entry] = []
 
   init(
-    quotaBytes: Int64 = 0,
+    quotaBytes: Int64 = 0, tokens: TokenSettings = TokenSettings(),
     lessor: LessorConfig = LessorConfig(
       ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil),
     configure: (inout Limits) -> Void = { _ in }
@@ -57,8 +64,10 @@ final class Harness {
     status.unixSeconds = 1_700_000_000
     status.revision = 1
     services = Services(
-      status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 })
-    replica = try Harness.makeReplica(backend, quotaBytes: quotaBytes, lessor: lessor)
+      status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 },
+      tokens: tokens)
+    replica = try Harness.makeReplica(
+      backend, quotaBytes: quotaBytes, tokens: tokens.kind, lessor: lessor)
     let own = Membership.Member(
       id: Harness.member, name: "", peerURLs: ["http://localhost:2380"], clientURLs: [],
       isLearner: false)
@@ -70,16 +79,19 @@ final class Harness {
   }
 
   static func makeReplica(
-    _ backend: MemoryBackend, quotaBytes: Int64, snapshot: Snapshot? = nil,
+    _ backend: MemoryBackend, quotaBytes: Int64, tokens: TokenKind = .simple,
+    snapshot: Snapshot? = nil,
     lessor: LessorConfig = LessorConfig(
       ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil)
   ) throws -> Replica<MemoryBackend> {
-    try Replica.open(
-      backend: backend, snapshot: snapshot, lessor: lessor,
-      config: ReplicaConfig(
-        member: Harness.member, cluster: Harness.cluster, quotaBytes: quotaBytes,
-        electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
-        strictReconfiguration: true)
+    var config = ReplicaConfig(
+      member: Harness.member, cluster: Harness.cluster, quotaBytes: quotaBytes,
+      electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
+      strictReconfiguration: true)
+    config.tokenKind = tokens
+    config.tokenLifetime = 10 * Harness.second
+    return try Replica.open(
+      backend: backend, snapshot: snapshot, lessor: lessor, config: config
     ) { _ in }
   }
 
@@ -109,14 +121,17 @@ final class Harness {
     services.status.revision = replica.store.currentRevision
     services.status.compactRevision = replica.store.compactRevision
     services.status.alarms = replica.alarms.active
+    services.status.isAuthEnabled = replica.access.store.isEnabled
+    services.status.authRevision = replica.access.store.revision
     services.status.databaseBytes = backend.sizes().total
     services.status.databaseBytesInUse = backend.sizes().inUse
   }
 
   private var isIdle: Bool {
     outbox.proposals.isEmpty && outbox.queries.isEmpty && outbox.readIndexTicket == nil
-      && outbox.replies.isEmpty && outcome.completions[0].isEmpty && outcome.events.isEmpty
-      && outcome.proposals.isEmpty && !outcome.wantsCompaction && !services.wantsStore
+      && outbox.passwords.isEmpty && outbox.replies.isEmpty
+      && outcome.completions[0].isEmpty && outcome.events.isEmpty && outcome.proposals.isEmpty
+      && !outcome.wantsCompaction && !services.wantsStore
       && !replica.isHashing && !replica.isCompacting
   }
 
@@ -130,7 +145,7 @@ final class Harness {
       deliverOutcome()
       services.flush(out: &outbox)
       if services.wantsStore {
-        services.plan(store: replica.store, reader: &reader)
+        services.plan(store: replica.store, control: replica.access, reader: &reader)
         services.execute(reader: &reader, out: &outbox)
       }
       deliverOutbox()
@@ -184,13 +199,43 @@ final class Harness {
     if let target = outbox.transferee { transferee = target }
     snapshots += outbox.snapshots
     let queries = outbox.queries
+    let passwords = outbox.passwords
+    replica.touch(outbox.usedTokens, now: now)
     outbox.removeAll()
+    if doesPasswordWork {
+      for work in passwords { answer(work) }
+    } else {
+      passwordWorkWaiting += passwords
+    }
     for query in queries { replica.query(query, now: now, into: &outcome) }
+  }
+
+  /// In place of bcrypt: `#` before the password. Signed tokens are `user/revision`.
+  private func answer(_ work: PasswordWork) {
+    passwordWork.append(work)
+    let answer: PasswordAnswer
+    switch work.kind {
+    case .hash(let password): answer = .hashed([0x23] + password)
+    case .check(let password, let hash):
+      tokensGiven += 1
+      answer =
+        hash == [0x23] + password
+        ? .fits(tokenPrefix: [UInt8]("token\(tokensGiven)".utf8)) : .refused(.authFailed)
+    case .sign(let who): answer = .signed(who.user + [UInt8]("/\(who.revision)".utf8))
+    }
+    services.worked(work.id, answer, out: &outbox)
+  }
+
+  func finish(_ work: PasswordWork, _ answer: PasswordAnswer) {
+    refresh()
+    services.worked(work.id, answer, out: &outbox)
+    settle()
   }
 
   /// Lets time pass.
   func pass(_ nanoseconds: UInt64) {
     now += nanoseconds
+    if replica.wantsTokenExpiry(now: now) { replica.expireTokens(now: now) }
     refresh()
     replica.tick(now: now, into: &outcome)
     services.tick(out: &outbox)
@@ -198,13 +243,16 @@ final class Harness {
   }
 
   func open(
-    _ method: Method, needsLeader: Bool = false, timeout: UInt64? = nil
+    _ method: Method, needsLeader: Bool = false, timeout: UInt64? = nil, token: String = "",
+    commonName: String = "", isProxied: Bool = false
   ) -> CallID {
     let call = CallID(nextCall)
     nextCall += 1
     refresh()
     services.open(
-      call, method, needsLeader: needsLeader, timeout: timeout, token: [], out: &outbox)
+      call, method, needsLeader: needsLeader, timeout: timeout,
+      token: [UInt8](token.utf8), commonName: [UInt8](commonName.utf8), isProxied: isProxied,
+      out: &outbox)
     return call
   }
 
@@ -215,8 +263,12 @@ final class Harness {
   }
 
   /// Starts a call with one message, which may or may not be answered.
-  func start(_ method: Method, _ message: [UInt8], timeout: UInt64? = nil) -> CallID {
-    let call = open(method, timeout: timeout)
+  func start(
+    _ method: Method, _ message: [UInt8], timeout: UInt64? = nil, token: String = "",
+    commonName: String = "", isProxied: Bool = false
+  ) -> CallID {
+    let call = open(
+      method, timeout: timeout, token: token, commonName: commonName, isProxied: isProxied)
     send(call, message)
     services.halfClosed(call, out: &outbox)
     settle()
@@ -233,8 +285,13 @@ final class Harness {
   }
 
   /// A call with one answer; throws how it failed.
-  func call(_ method: Method, _ message: [UInt8]) throws(Failure) -> Message {
-    let call = start(method, message)
+  @discardableResult
+  func call(
+    _ method: Method, _ message: [UInt8], token: String = "", commonName: String = "",
+    isProxied: Bool = false
+  ) throws(Failure) -> Message {
+    let call = start(
+      method, message, token: token, commonName: commonName, isProxied: isProxied)
     guard let end = end(call) else { throw Failure(.unknown, "the call is not answered") }
     if let failure = end { throw failure }
     let found = answers(call)

@@ -82,17 +82,6 @@ import Testing
     #expect(whole.number(2) != 0 && whole == same)
   }
 
-  @Test func `what is not built yet says so`() throws {
-    let member = try Harness()
-    for method in [Method.authEnable, .userAdd, .roleList] {
-      let failure = #expect(throws: Failure.self) { try member.call(method, []) }
-      #expect(failure?.code == .unimplemented)
-    }
-    #expect(throws: Failure.authNotEnabled) { try member.call(.authenticate, []) }
-    let status = try member.call(.authStatus, [])
-    #expect(status.number(2) == 0 && status.number(3) == 1)
-  }
-
   @Test func `a snapshot's messages go out in order until its end or its client's`() throws {
     let member = try Harness()
     let (call, other) = (member.start(.snapshot, []), member.start(.snapshot, []))

@@ -1,4 +1,5 @@
-internal import API
+public import API
+public import Auth
 internal import Basics
 
 /// What a normal entry of the log asks for. etcd: `InternalRaftRequest`.
@@ -16,17 +17,23 @@ enum InternalRequest {
   case clusterVersion(Slice)
   case memberAttributes(NodeID, name: Slice, clientURLs: [Slice])
   case downgrade(isEnabled: Bool, target: Slice)
-  case auth
+  /// A request of the auth service, by its field, and where it lies.
+  case auth(RaftRequestKind, Slice)
   /// Nothing that this version knows.
   case unknown
 
-  /// Reads an entry's data. `id` is the request's, 0 when it has none.
+  /// Reads an entry's data. `id` is the request's, 0 when it has none; `who` made it.
   static func decode(
     _ bytes: RawSpan
-  ) throws(DecodeError) -> (id: UInt64, request: InternalRequest) {
+  ) throws(DecodeError) -> (id: UInt64, who: Principal, request: InternalRequest) {
     let view = try InternalRaftRequestView(bytes)
-    guard let kind = view.kind else { return (view.id, .unknown) }
-    return (view.id, try read(kind, bytes, view.request))
+    var who = Principal.none
+    if !view.username.isEmpty || view.authRevision != 0 {
+      who = Principal(
+        user: bytes.extracting(view.username).copied(), revision: view.authRevision)
+    }
+    guard let kind = view.kind else { return (view.id, who, .unknown) }
+    return (view.id, who, try read(kind, bytes, view.request))
   }
 
   private static func read(
@@ -64,7 +71,7 @@ enum InternalRequest {
       return .downgrade(
         isEnabled: try Numbers(bytes, in: message)[1] != 0,
         target: try messages(2, bytes, message).last ?? .empty)
-    default: return .auth
+    default: return .auth(kind, message)
     }
   }
 
@@ -82,12 +89,15 @@ enum InternalRequest {
 }
 
 extension Proposal {
-  /// A request for the log: its own bytes, with the ID by which the answer is found.
-  public init(_ kind: RequestKind, _ request: RawSpan, id: UInt64) {
+  /// A request for the log: its own bytes, with the ID by which the answer is found and the user
+  /// who makes it.
+  public init(
+    _ kind: RequestKind, _ request: RawSpan, id: UInt64, by who: Principal = .none
+  ) {
     var data: [UInt8] = []
-    data.reserveCapacity(request.byteCount + 24)
+    data.reserveCapacity(request.byteCount + who.user.count + 36)
     data.appendInternalRaftRequest(
-      kind.field, request, id: id, username: RawSpan(), authRevision: 0)
+      kind.field, request, id: id, username: who.user.rawSpan, authRevision: who.revision)
     self.init(id: id, data: data)
   }
 
@@ -95,6 +105,8 @@ extension Proposal {
   public enum RequestKind: Sendable {
     case put, deleteRange, txn, compaction, leaseGrant, leaseRevoke, leaseCheckpoint, alarm
     case downgrade
+    /// A request of the auth service, by its field.
+    case auth(RaftRequestKind)
 
     var field: RaftRequestKind {
       switch self {
@@ -107,6 +119,7 @@ extension Proposal {
       case .leaseCheckpoint: .leaseCheckpoint
       case .alarm: .alarm
       case .downgrade: .downgradeInfoSet
+      case .auth(let kind): kind
       }
     }
   }

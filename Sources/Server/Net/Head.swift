@@ -12,6 +12,8 @@ struct Head {
   var token = Slice.empty
   var timeout: UInt64?
   var needsLeader = false
+  /// Whether a gateway speaks for its own client, with a certificate that is the gateway's.
+  var isProxied = false
   var isGRPC = false
   private var timeoutText = Slice.empty
   private var encoding = Slice.empty
@@ -34,6 +36,7 @@ struct Head {
       case 5 where Self.matches(name, "token"): token = field.value
       case 13 where Self.matches(name, "authorization") && token.isEmpty: token = field.value
       case 13 where Self.matches(name, "grpc-encoding"): encoding = field.value
+      case 18 where Self.matches(name, "grpcgateway-accept"): isProxied = true
       default: break
       }
     }

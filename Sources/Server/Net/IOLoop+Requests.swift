@@ -101,7 +101,7 @@ extension IOLoop {
       reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, web: nil)
     services.open(
       add(call, session, at), method, needsLeader: head.needsLeader, timeout: head.timeout,
-      token: head.bytes(head.token), out: &out)
+      token: head.bytes(head.token), isProxied: head.isProxied, out: &out)
   }
 
   private mutating func receive(

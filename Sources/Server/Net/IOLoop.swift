@@ -191,6 +191,7 @@ struct IOLoop: ~Copyable {
       case .snapshot(let call): forwardSnapshot(call)
       case .wake: break
       case .accepted(let fd, let role): add(Socket.adopting(fd), role)
+      case .worked(let work, let answer): services.worked(work, answer, out: &out)
       case .stop: stop()
       }
     }
@@ -218,7 +219,8 @@ struct IOLoop: ~Copyable {
     while services.wantsStore, rounds < 64 {
       rounds += 1
       shared.storeLock.lockForReading()
-      services.plan(store: shared.replica.store, reader: &reader)
+      services.plan(
+        store: shared.replica.store, control: shared.replica.access, reader: &reader)
       shared.storeLock.unlock()
       services.execute(reader: &reader, out: &out)
       reader.reset()
@@ -242,6 +244,8 @@ struct IOLoop: ~Copyable {
       shared.raft.post(.readIndex(loop: number, ticket: ticket))
     }
     if !out.queries.isEmpty { shared.apply.post(.queries(out.queries)) }
+    if !out.passwords.isEmpty { handOut(out.passwords) }
+    if !out.usedTokens.isEmpty { shared.apply.post(.usedTokens(out.usedTokens)) }
     if let target = out.transferee { shared.raft.post(.transfer(target)) }
     out.removeAll()
   }
