@@ -66,7 +66,7 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config",
+  "Membership", "Services", "Config", "TLS",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }
