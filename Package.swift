@@ -19,12 +19,13 @@ let layers: [(module: String, imports: [String])] = [
   ("HTTP2", ["Basics", "CNGHTTP2"]),
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
+  ("YAML", ["CYAML"]),
   // one member, whole and deterministic
   ("Membership", ["Basics", "Raft", "API"]),
   ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Membership", "API"]),
   ("Services", ["Basics", "MVCC", "API", "GRPC", "Membership", "Replica"]),
   // shells
-  ("Config", ["Basics", "Membership"]),
+  ("Config", ["Basics", "Membership", "YAML"]),
   (
     "Server",
     [
@@ -48,6 +49,7 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("CLMDB", "lmdb", "liblmdb-dev"),
   ("CZlib", "zlib", "zlib1g-dev"),
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
+  ("CYAML", "yaml-0.1", "libyaml-dev"),
 ]
 
 /// What tests of a module need beyond what the module may import.
@@ -66,7 +68,7 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config", "TLS",
+  "Membership", "Services", "Config", "TLS", "YAML",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

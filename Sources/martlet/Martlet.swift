@@ -10,8 +10,7 @@ enum Martlet {
     if words.first == "check" { Console.exit(Check.run(Array(words.dropFirst()))) }
     do throws(ConfigError) {
       let settings = try Settings(
-        arguments: words,
-        environment: Console.environment())
+        arguments: words, environment: Console.environment(), read: read)
       if settings.wantsHelp {
         Console.write(Options.help)
         return
@@ -26,6 +25,14 @@ enum Martlet {
       Console.write("\(error.text)\n", toError: true)
       if error.exitStatus == 2 { Console.write("See 'martlet --help'.\n", toError: true) }
       Console.exit(error.exitStatus)
+    }
+  }
+
+  private static func read(_ path: String) throws(ConfigError) -> [UInt8] {
+    do throws(Errno) {
+      return try FileSystem.contents(path, bytesMax: 1 << 20)
+    } catch {
+      throw ConfigError("open \(path): \(error) [--config-file]")
     }
   }
 
