@@ -107,5 +107,6 @@ enum LoopInput: Sendable {
   case readIndex(ticket: UInt64, index: LogIndex)
   case wake
   case accepted(Int32)
+  case secured(SecuredSocket)
   case stop
 }

@@ -35,40 +35,38 @@ public enum Server {
     for flag in options.ignored {
       log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
-    let listeners = try listen(options.listenClient, "listen-client-urls")
-    let peers = try listen(options.listenPeer, "listen-peer-urls")
+    for note in options.notes { log.warn(note.message, ("subject", note.subject)) }
+    let clients = try bind(
+      options.listenClient, "listen-client-urls", reusesPort: options.reusesPort)
+    let peers = try bind(
+      options.listenPeer, "listen-peer-urls", reusesPort: options.reusesPort)
+    // What cannot be used is found before anything is written.
+    let given = Security.needsFolder(options) ? nil : try Security(options, log)
     let directory = try DataDirectory(options)
+    let security: Security
+    if let given { security = given } else { security = try Security(options, log) }
+    let listeners =
+      clients.map { bound in
+        Listener(
+          fd: bound.fd, url: bound.endpoint.text, role: .client,
+          files: bound.endpoint.isSecure ? security.client : nil)
+      }
+      + peers.map { bound in
+        Listener(
+          fd: bound.fd, url: bound.endpoint.text, role: .peer,
+          files: bound.endpoint.isSecure ? security.peer : nil)
+      }
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
-    try startLoops(options, shared, status, listeners + peers)
+    try startLoops(options, shared, status, listeners)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
+    _ = try? Supervisor.tell("STOPPING=1")
     stop(shared, threads)
-  }
-
-  private static func listen(
-    _ endpoints: [Endpoint], _ flag: String
-  ) throws(StartError) -> [Int32] {
-    var sockets: [Int32] = []
-    for endpoint in endpoints {
-      guard endpoint.scheme == .http || endpoint.scheme == .unix else {
-        throw StartError("\(endpoint.text): TLS is not served yet [--\(flag)]")
-      }
-      do throws(Errno) {
-        let socket =
-          endpoint.scheme == .unix
-          ? try Socket.listen(path: "\(endpoint.host):\(endpoint.port)")
-          : try Socket.listen(host: endpoint.host, port: endpoint.port)
-        sockets.append(socket.release())
-      } catch {
-        throw StartError("cannot listen on \(endpoint.text): \(error) [--\(flag)]")
-      }
-    }
-    return sockets
   }
 
   private static func share(
@@ -98,7 +96,7 @@ public enum Server {
   }
 
   private static func startLoops(
-    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Int32]
+    _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Listener]
   ) throws(StartError) {
     var limits = Limits()
     limits.requestBytesMax = options.requestBytesMax
@@ -113,7 +111,8 @@ public enum Server {
         streamsMax: options.streamsPerConnectionMax,
         pingIntervalMin: options.keepaliveMinNanoseconds),
       keepaliveInterval: options.keepaliveIntervalNanoseconds,
-      keepaliveTimeout: options.keepaliveTimeoutNanoseconds)
+      keepaliveTimeout: options.keepaliveTimeoutNanoseconds,
+      greeter: try startGreeter(shared, listeners))
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []

@@ -45,6 +45,8 @@ final class Connection {
 
   let token: UInt64
   let socket: Socket
+  /// Nil: in clear text.
+  let sealing: Sealing?
   let openedAt: UInt64
   var speaker = Speaker.unknown([])
   var parser: RequestParser
@@ -65,15 +67,18 @@ final class Connection {
   var requestSince: UInt64?
   var pingedAt: UInt64 = 0
 
-  init(token: UInt64, socket: consuming Socket, now: UInt64, bodyBytesMax: Int) {
+  init(
+    token: UInt64, socket: consuming Socket, sealing: Sealing?, now: UInt64, bodyBytesMax: Int
+  ) {
     self.token = token
     self.socket = socket
+    self.sealing = sealing
     parser = RequestParser(bodyBytesMax: bodyBytesMax)
     openedAt = now
     lastActive = now
   }
 
-  var waitingBytes: Int { output.count - sent }
+  var waitingBytes: Int { output.count - sent + (sealing?.waitingBytes ?? 0) }
 
   /// Closed once everything is written.
   func end() {
@@ -99,6 +104,7 @@ final class Connection {
 
   /// Writes what the socket takes.
   func write(_ metrics: Metrics, now: UInt64) -> Progress {
+    if let sealing { return writeSealed(sealing, metrics, now: now) }
     while true {
       if case .http2(let session) = speaker, waitingBytes < Limits.outputBytes {
         dropSent()

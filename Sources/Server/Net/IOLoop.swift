@@ -18,6 +18,8 @@ struct IOLoop: ~Copyable {
     var session: Session.Settings
     var keepaliveInterval: UInt64
     var keepaliveTimeout: UInt64
+    /// Who shakes hands with those who come by a listener with TLS.
+    var greeter: Greeter.Handle?
   }
 
   /// A call, or a plain request over HTTP/2, and what of its message has come.
@@ -55,7 +57,7 @@ struct IOLoop: ~Copyable {
   var services: Services<LMDBBackend>
   var reader: LMDBBackend.Reader
   var poller: Poller
-  var listeners: [Int32]
+  var listeners: [Listener]
   var connections: [UInt64: Connection] = [:]
   let pool = Pool()
   var calls = CallTable<OpenCall>(givesNumbers: true)
@@ -66,6 +68,9 @@ struct IOLoop: ~Copyable {
   private var inbox: [LoopInput] = []
   private var events: [Poller.Event] = []
   var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
+  /// What TLS has opened.
+  var clear: [UInt8] = []
+  var complaints = LogThrottle()
   private var prefix: [UInt8] = []
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
@@ -79,7 +84,7 @@ struct IOLoop: ~Copyable {
 
   static func open(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
-    reader: LMDBBackend.Reader, listeners: [Int32]
+    reader: LMDBBackend.Reader, listeners: [Listener]
   ) throws(Errno) -> IOLoop {
     let poller = try Poller.open()
     try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
@@ -90,7 +95,7 @@ struct IOLoop: ~Copyable {
 
   private init(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
-    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Int32]
+    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Listener]
   ) {
     self.number = number
     self.shared = shared
@@ -135,6 +140,7 @@ struct IOLoop: ~Copyable {
       }
       session.goAway()
     }
+    connection.end()
     _ = connection.write(shared.metrics, now: now)
     connection.socket.shutDownWriting()
   }
@@ -157,7 +163,7 @@ struct IOLoop: ~Copyable {
     isListening = true
     for (place, listener) in listeners.enumerated() {
       do throws(Errno) {
-        try poller.add(listener, .read, token: Self.listenerTokens + UInt64(place))
+        try poller.add(listener.fd, .read, token: Self.listenerTokens + UInt64(place))
       } catch {
         shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
       }
@@ -182,7 +188,8 @@ struct IOLoop: ~Copyable {
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
       case .wake: break
-      case .accepted(let fd): add(Socket.adopting(fd))
+      case .accepted(let fd): _ = add(Socket.adopting(fd), nil)
+      case .secured(let secured): add(secured)
       case .stop: stop()
       }
     }
