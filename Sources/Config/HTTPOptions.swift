@@ -10,29 +10,16 @@ public struct HTTPOptions: Sendable {
   public var origins: [String]
   /// `--host-whitelist`.
   public var hosts: [String]
-  /// `--listen-metrics-urls`.
-  public var listenMetrics: [Endpoint]
-  /// `--listen-client-http-urls`; when there are any, the client URLs serve gRPC alone.
-  public var listenHTTP: [Endpoint]
 
-  init(_ settings: Settings) throws(ConfigError) {
+  init(_ settings: Settings) {
     hasGateway = settings.flag("enable-grpc-gateway")
     wantsProfiler = settings.flag("enable-pprof")
     hasCallHistograms = settings.text("metrics") == "extensive"
     origins = Self.list(settings.text("cors"))
     hosts = Self.list(settings.text("host-whitelist"))
-    listenMetrics = try Self.endpoints(settings, "listen-metrics-urls")
-    listenHTTP = try Self.endpoints(settings, "listen-client-http-urls")
   }
 
   private static func list(_ text: String) -> [String] {
     text.split(separator: ",").map { $0.filter { $0 != " " } }
-  }
-
-  private static func endpoints(
-    _ settings: Settings, _ flag: String
-  ) throws(ConfigError) -> [Endpoint] {
-    let text = settings.text(flag)
-    return text.isEmpty ? [] : try Endpoint.list(text, flag: flag)
   }
 }

@@ -118,5 +118,6 @@ enum LoopInput: Sendable {
   case wake
   case accepted(Int32, Listener.Role)
   case worked(UInt64, PasswordAnswer)
+  case secured(SecuredSocket)
   case stop
 }

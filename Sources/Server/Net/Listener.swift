@@ -1,5 +1,7 @@
-/// A socket that connections come in by, and what it serves them.
+/// A bound socket and what is served to those who come by it.
 struct Listener: Sendable {
+  enum Port: String, Sendable { case client, peer }
+
   enum Role: Sendable {
     /// gRPC, the gateway and all pages: `--listen-client-urls`.
     case all
@@ -11,6 +13,11 @@ struct Listener: Sendable {
     case metrics
   }
 
-  var fd: Int32
-  var role: Role
+  let fd: Int32
+  /// As it was asked for.
+  let url: String
+  let port: Port
+  let role: Role
+  /// Nil: in clear text.
+  let files: TLSFiles?
 }
