@@ -22,13 +22,14 @@ let layers: [(module: String, imports: [String])] = [
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
   ("Bcrypt", ["Basics", "CCrypt"]),
+  ("YAML", ["CYAML"]),
   // one member, whole and deterministic
   ("Membership", ["Basics", "Raft", "API"]),
   ("Replica", ["Basics", "Raft", "MVCC", "Lease", "Auth", "Membership", "API"]),
   ("Services", ["Basics", "MVCC", "Auth", "API", "GRPC", "Membership", "Replica"]),
   ("Gateway", ["Basics", "API", "GRPC", "Services"]),
   // shells
-  ("Config", ["Basics", "Membership"]),
+  ("Config", ["Basics", "Membership", "YAML"]),
   (
     "Server",
     [
@@ -53,6 +54,7 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
   ("CZlib", "zlib", "zlib1g-dev"),
   ("CCrypt", "libcrypt", "libcrypt-dev"),
   ("CProtobufC", "libprotobuf-c", "libprotobuf-c-dev"),
+  ("CYAML", "yaml-0.1", "libyaml-dev"),
 ]
 
 /// What tests of a module need beyond what the module may import.
@@ -72,6 +74,7 @@ let settings: [SwiftSetting] = [
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
   "HTTP2", "TLS", "LMDB", "Bcrypt", "Membership", "Services", "Gateway", "Config",
+  "YAML",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

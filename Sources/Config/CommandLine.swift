@@ -1,4 +1,4 @@
-/// Why a command line is refused. `text` is for a person and names the flag; etcd ends with
+/// Why a command line is refused. `text` is for a person and names the setting; etcd ends with
 /// status 2 for a line it cannot read and 1 for settings that do not fit together.
 public struct ConfigError: Error, Equatable, Sendable {
   public var text: String
@@ -9,47 +9,78 @@ public struct ConfigError: Error, Equatable, Sendable {
   }
 }
 
-/// Flags and environment as given: names without dashes, values as text.
+/// What was set, and where: names are flags' without dashes, values are text. A configuration
+/// file stands alone; otherwise a flag wins over the environment.
 public struct Settings: Sendable {
-  public private(set) var values: [String: String] = [:]
-  /// Set on the command line or by the environment, in the order of the table.
-  public private(set) var given: Set<String> = []
-  public var wantsHelp = false
+  public enum Source: Equatable, Sendable {
+    case flag
+    case environment
+    case file
+  }
+
+  public internal(set) var values: [String: String] = [:]
+  public internal(set) var sources: [String: Source] = [:]
+  public private(set) var wantsHelp = false
+  /// Things worth a line in the log: a message, and what it is about.
+  public internal(set) var notes: [(message: String, subject: String)] = []
+  /// Where the settings were read from, when not from the line and the environment.
+  public internal(set) var file: String?
 
   /// Reads `--flag v`, `--flag=v` and `-flag v`, and `ETCD_FLAG_NAME` for those the line leaves
-  /// out.
+  /// out; with `--config-file` or `ETCD_CONFIG_FILE` instead what `read` gives for that path.
   public init(
-    arguments: [String], environment: [(name: String, value: String)]
-  ) throws(ConfigError) {
-    for (name, value) in environment {
-      guard name.hasPrefix("ETCD_"), !value.isEmpty else { continue }
-      let flag = name.dropFirst(5).lowercased().map { $0 == "_" ? "-" : String($0) }.joined()
-      guard let known = Self.table[flag] else { continue }
-      try set(known, value, from: "environment variable \(name)")
+    arguments: [String], environment: [(name: String, value: String)],
+    read: (String) throws(ConfigError) -> [UInt8] = { path throws(ConfigError) in
+      throw ConfigError("open \(path): no files here")
     }
+  ) throws(ConfigError) {
+    try take(arguments)
+    if wantsHelp || flag("version") { return }
+    let variable = environment.first { $0.name == "ETCD_CONFIG_FILE" }?.value ?? ""
+    let path = values["config-file"] ?? variable
+    if path.isEmpty {
+      try take(environment)
+    } else {
+      let shadowed = sources.keys.filter { $0 != "config-file" }.sorted()
+      values.removeAll()
+      sources.removeAll()
+      notes = shadowed.map {
+        ("this flag is ignored: a configuration file is given", "--\($0)")
+      }
+      file = path
+      try take(file: try read(path), path)
+    }
+  }
+
+  /// Go's flag package: options end at the first word that is none.
+  private mutating func take(_ arguments: [String]) throws(ConfigError) {
     var at = arguments.startIndex
     while at < arguments.endIndex {
       let word = arguments[at]
       at += 1
       guard word.hasPrefix("-"), word != "-", word != "--" else {
-        throw ConfigError("'\(word)' is not a valid flag", exitStatus: 2)
+        if word == "--", at == arguments.endIndex { return }
+        throw ConfigError("'\(word == "--" ? arguments[at] : word)' is not a valid flag")
       }
       let body = word.hasPrefix("--") ? word.dropFirst(2) : word.dropFirst(1)
       let parts = body.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
       let name = String(parts[0])
+      guard !name.isEmpty, !name.hasPrefix("-") else {
+        throw ConfigError("bad flag syntax: \(word)", exitStatus: 2)
+      }
       if name == "h" || name == "help" {
         wantsHelp = true
-        continue
+        return
       }
-      guard let flag = Self.table[name] else {
+      guard let flag = Self.table[name], flag.group != .file else {
         throw ConfigError("flag provided but not defined: -\(name)", exitStatus: 2)
       }
       if parts.count == 2 {
-        try set(flag, String(parts[1]), from: "flag -\(name)")
+        try set(flag, String(parts[1]), .flag)
       } else if flag.kind == .boolean {
-        try set(flag, "true", from: "flag -\(name)")
+        try set(flag, "true", .flag)
       } else if at < arguments.endIndex {
-        try set(flag, arguments[at], from: "flag -\(name)")
+        try set(flag, arguments[at], .flag)
         at += 1
       } else {
         throw ConfigError("flag needs an argument: -\(name)", exitStatus: 2)
@@ -57,31 +88,81 @@ public struct Settings: Sendable {
     }
   }
 
-  private static let table: [String: Flag] = Dictionary(
-    uniqueKeysWithValues: Flag.all.map { ($0.name, $0) })
-
-  private mutating func set(
-    _ flag: Flag, _ value: String, from source: String
+  private mutating func take(
+    _ environment: [(name: String, value: String)]
   ) throws(ConfigError) {
-    let readable =
-      switch flag.kind {
-      case .text: true
-      case .boolean: Self.boolean(value) != nil
-      case .number: Int64(value) != nil
-      case .duration: Self.nanoseconds(value) != nil || value.isEmpty
+    for (name, value) in environment {
+      guard name.hasPrefix("ETCD_"), !value.isEmpty else { continue }
+      let flag = name.dropFirst(5).lowercased().map { $0 == "_" ? "-" : String($0) }.joined()
+      guard let known = Self.table[flag], known.group != .file, flag != "version" else {
+        notes.append(("unrecognized environment variable", name))
+        continue
       }
-    guard readable else {
-      throw ConfigError("invalid value \"\(value)\" for \(source): parse error", exitStatus: 2)
+      if sources[flag] == .flag {
+        // etcd refuses to start here, whatever the two say.
+        notes.append(("this environment variable is ignored: its flag is given", name))
+        continue
+      }
+      try set(known, value, .environment)
     }
-    values[flag.name] = value
-    given.insert(flag.name)
   }
 
+  static let table: [String: Flag] = Dictionary(
+    uniqueKeysWithValues: Flag.all.map { ($0.name, $0) })
+
+  mutating func set(
+    _ flag: Flag, _ value: String, _ source: Source
+  ) throws(ConfigError) {
+    let reason: String? =
+      switch flag.kind {
+      case .text, .urls: nil
+      case .boolean: Self.boolean(value) == nil ? "parse error" : nil
+      case .number: Int64(value) == nil ? "parse error" : nil
+      case .unsigned: UInt64(value) == nil ? "parse error" : nil
+      case .duration: Self.isDuration(value) || value.isEmpty ? nil : "parse error"
+      case .choice(let choices): choices.contains(value) ? nil : "invalid value"
+      }
+    sources[flag.name] = source
+    if let reason { throw refusal(flag.name, value, reason) }
+    values[flag.name] = value
+    if flag.group == .outdated {
+      notes.append(("this flag means nothing any more and is ignored", "--\(flag.name)"))
+    }
+  }
+
+  /// The text that etcd has for a value it cannot use, by where the value comes from.
+  func refusal(_ name: String, _ value: String, _ reason: String) -> ConfigError {
+    switch sources[name] {
+    case .environment:
+      let variable = "ETCD_" + name.uppercased().map { $0 == "-" ? "_" : String($0) }.joined()
+      return ConfigError("invalid value \"\(value)\" for \(variable): \(reason)")
+    case .file:
+      return ConfigError(
+        "\(file ?? ""): unexpected error setting up \(name): \(reason) (\"\(value)\")")
+    case .flag, nil:
+      let isBoolean = Self.table[name]?.kind == .boolean
+      return ConfigError(
+        isBoolean
+          ? "invalid boolean value \"\(value)\" for -\(name): \(reason)"
+          : "invalid value \"\(value)\" for flag -\(name): \(reason)", exitStatus: 2)
+    }
+  }
+
+  /// Set by the user, wherever.
+  public func isGiven(_ name: String) -> Bool { sources[name] != nil }
   public func text(_ name: String) -> String { values[name] ?? Self.table[name]?.standard ?? "" }
-  public func number(_ name: String) -> Int64 { Int64(text(name)) ?? 0 }
+  public func number(_ name: String) -> Int64 {
+    Int64(text(name)) ?? (UInt64(text(name)) == nil ? 0 : .max)
+  }
   public func flag(_ name: String) -> Bool { Self.boolean(text(name)) ?? false }
   public func duration(_ name: String) -> UInt64 { Self.nanoseconds(text(name)) ?? 0 }
+  /// The parts of a comma-separated list.
+  public func list(_ name: String) -> [String] {
+    text(name).split(separator: ",").map(String.init)
+  }
+}
 
+extension Settings {
   /// Go's strconv.ParseBool.
   static func boolean(_ text: String) -> Bool? {
     switch text {
@@ -89,6 +170,10 @@ public struct Settings: Sendable {
     case "0", "f", "F", "false", "FALSE", "False": false
     default: nil
     }
+  }
+
+  private static func isDuration(_ text: String) -> Bool {
+    nanoseconds(text.hasPrefix("-") ? String(text.dropFirst()) : text) != nil
   }
 
   /// Go's time.ParseDuration, in whole nanoseconds; nil for what is no duration, is negative

@@ -1,8 +1,12 @@
 /// What a flag takes after its name.
-public enum FlagKind: Sendable {
+public enum FlagKind: Equatable, Sendable {
   case text
+  /// Comma-separated URLs.
+  case urls
   case boolean
   case number
+  case unsigned
+  case choice([String])
   /// Go's duration: `1h30m`, `10ms`.
   case duration
 }
@@ -29,6 +33,10 @@ public struct Flag: Sendable {
     case proxy = "v2 Proxy (to be deprecated in v3.6)"
     case experimental = "Experimental feature"
     case unsafe = "Unsafe feature"
+    /// Taken and ignored, as etcd does with flags of long ago; not in `--help`.
+    case outdated = "Outdated"
+    /// Settings of the configuration file that no flag has.
+    case file = "Configuration file"
   }
 
   init(
@@ -46,29 +54,35 @@ public struct Flag: Sendable {
 
 extension Flag {
   /// Every flag of etcd 3.5 (server/etcdmain/help.go).
-  public static let all: [Flag] = member + clustering + security + others
+  public static let all: [Flag] = member + clustering + security + others + outdated
+
+  /// Flags that are sequences in a configuration file.
+  static let lists: Set<String> = [
+    "cipher-suites", "log-outputs", "client-cert-allowed-cn", "peer-cert-allowed-cn",
+    "client-cert-allowed-hostname", "peer-cert-allowed-hostname",
+  ]
 
   private static let member: [Flag] = [
     Flag(.member, "name", .text, "default", acts: true, "the member's name"),
     Flag(.member, "data-dir", .text, "", acts: true, "where the data lives (NAME.etcd)"),
     Flag(.member, "wal-dir", .text, "", acts: true, "where the WAL lives, when not in data-dir"),
-    Flag(.member, "snapshot-count", .number, "100000", acts: true, "entries between snapshots"),
-    Flag(.member, "heartbeat-interval", .number, "100", acts: true, "ms between heartbeats"),
-    Flag(.member, "election-timeout", .number, "1000", acts: true, "ms before an election"),
+    Flag(.member, "snapshot-count", .unsigned, "100000", acts: true, "entries between snapshots"),
+    Flag(.member, "heartbeat-interval", .unsigned, "100", acts: true, "ms between heartbeats"),
+    Flag(.member, "election-timeout", .unsigned, "1000", acts: true, "ms before an election"),
     Flag(
       .member, "initial-election-tick-advance", .boolean, "true", acts: true,
       "whether the first election may come early"),
     Flag(
-      .member, "listen-peer-urls", .text, "http://localhost:2380", acts: true,
+      .member, "listen-peer-urls", .urls, "http://localhost:2380", acts: true,
       "where peers are served"),
     Flag(
-      .member, "listen-client-urls", .text, "http://localhost:2379", acts: true,
+      .member, "listen-client-urls", .urls, "http://localhost:2379", acts: true,
       "where clients are served"),
     Flag(
-      .member, "listen-client-http-urls", .text, "", acts: true,
+      .member, "listen-client-http-urls", .urls, "", acts: true,
       "where plain HTTP clients are served"),
-    Flag(.member, "max-snapshots", .number, "5", acts: true, "snapshot files kept (0: all)"),
-    Flag(.member, "max-wals", .number, "5", acts: true, "released WAL files kept (0: all)"),
+    Flag(.member, "max-snapshots", .unsigned, "5", acts: true, "snapshot files kept (0: all)"),
+    Flag(.member, "max-wals", .unsigned, "5", acts: true, "released WAL files kept (0: all)"),
     Flag(
       .member, "quota-backend-bytes", .number, "0", acts: true,
       "size of the store that raises NOSPACE (0: 2 GiB; negative: none)"),
@@ -79,10 +93,10 @@ extension Flag {
     Flag(
       .member, "backend-batch-limit", .number, "0", acts: true,
       "most operations before the store commits (10000)"),
-    Flag(.member, "max-txn-ops", .number, "128", acts: true, "operations in one transaction"),
-    Flag(.member, "max-request-bytes", .number, "1572864", acts: true, "bytes of one request"),
+    Flag(.member, "max-txn-ops", .unsigned, "128", acts: true, "operations in one transaction"),
+    Flag(.member, "max-request-bytes", .unsigned, "1572864", acts: true, "bytes of one request"),
     Flag(
-      .member, "max-concurrent-streams", .number, "4294967295", acts: true,
+      .member, "max-concurrent-streams", .unsigned, "4294967295", acts: true,
       "streams of one connection at a time"),
     Flag(.member, "enable-grpc-gateway", .boolean, "true", acts: true, "serve JSON beside gRPC"),
     Flag(
@@ -94,29 +108,35 @@ extension Flag {
     Flag(
       .member, "grpc-keepalive-timeout", .duration, "20s", acts: true,
       "time a ping may stay without answer (0: for ever)"),
-    Flag(.member, "socket-reuse-port", .boolean, "false", "share the port with a second process"),
-    Flag(.member, "socket-reuse-address", .boolean, "false", "bind over TIME_WAIT"),
+    Flag(
+      .member, "socket-reuse-port", .boolean, "false", acts: true,
+      "share the port with a second process"),
+    Flag(
+      .member, "socket-reuse-address", .boolean, "false", acts: true,
+      "bind over TIME_WAIT, as is always done here"),
     Flag(.member, "raft-read-timeout", .duration, "5s", "read time-out of a peer's connection"),
     Flag(.member, "raft-write-timeout", .duration, "5s", "write time-out of a peer's connection"),
   ]
 
   private static let clustering: [Flag] = [
     Flag(
-      .clustering, "initial-advertise-peer-urls", .text, "http://localhost:2380", acts: true,
+      .clustering, "initial-advertise-peer-urls", .urls, "http://localhost:2380", acts: true,
       "this member's peer URLs, for the others"),
     Flag(
       .clustering, "initial-cluster", .text, "default=http://localhost:2380", acts: true,
       "the first members: NAME=URL,…"),
     Flag(
-      .clustering, "initial-cluster-state", .text, "new", acts: true, "'new' or 'existing'"),
+      .clustering, "initial-cluster-state", .choice(["new", "existing"]), "new", acts: true,
+      "'new' or 'existing'"),
     Flag(
       .clustering, "initial-cluster-token", .text, "etcd-cluster", acts: true,
       "keeps clusters of equal members apart"),
     Flag(
-      .clustering, "advertise-client-urls", .text, "http://localhost:2379", acts: true,
+      .clustering, "advertise-client-urls", .urls, "http://localhost:2379", acts: true,
       "this member's client URLs, for everyone"),
     Flag(.clustering, "discovery", .text, "", "discovery URL"),
-    Flag(.clustering, "discovery-fallback", .text, "proxy", "'exit' or 'proxy'"),
+    Flag(
+      .clustering, "discovery-fallback", .choice(["proxy", "exit"]), "proxy", "'exit' or 'proxy'"),
     Flag(.clustering, "discovery-proxy", .text, "", "HTTP proxy to the discovery service"),
     Flag(.clustering, "discovery-srv", .text, "", "domain whose SRV records name the members"),
     Flag(.clustering, "discovery-srv-name", .text, "", "suffix of the SRV service name"),
@@ -137,44 +157,65 @@ extension Flag {
   private static let security: [Flag] =
     [
       ("cert-file", "certificate of the client port"), ("key-file", "its key"),
-      ("client-cert-file", "certificate this server shows as a client"),
-      ("client-key-file", "its key"), ("client-crl-file", "revoked client certificates"),
-      ("client-cert-allowed-hostname", "name a client certificate must have"),
-      ("trusted-ca-file", "who signs client certificates"),
+      ("client-crl-file", "revoked client certificates"),
+      ("client-cert-allowed-hostname", "names of which a client certificate must have one"),
+      ("trusted-ca-file", "who signs client certificates, which are demanded then"),
       ("peer-cert-file", "certificate of the peer port"), ("peer-key-file", "its key"),
       ("peer-trusted-ca-file", "who signs peers' certificates"),
-      ("peer-cert-allowed-cn", "common name peers must have"),
-      ("peer-cert-allowed-hostname", "name peers' certificates must have"),
-      ("peer-client-cert-file", "certificate shown to peers"), ("peer-client-key-file", "its key"),
-      ("peer-crl-file", "revoked peer certificates"), ("cipher-suites", "TLS cipher suites"),
-      ("tls-max-version", "newest TLS version"),
-    ].map { Flag(.security, $0.0, .text, "", $0.1) }
+      ("peer-cert-allowed-cn", "common names of which peers must have one"),
+      ("peer-cert-allowed-hostname", "names of which peers' certificates must have one"),
+      ("peer-client-cert-file", "certificate shown to peers, when not the peer port's"),
+      ("peer-client-key-file", "its key"), ("peer-crl-file", "revoked peer certificates"),
+      ("cipher-suites", "cipher suites of TLS 1.2, by IANA's names"),
+      ("tls-max-version", "newest TLS version: TLS1.2 or TLS1.3"),
+    ].map { Flag(.security, $0.0, .text, "", acts: true, $0.1) }
     + [
-      ("client-cert-auth", "demand client certificates"), ("auto-tls", "make a certificate"),
+      ("client-cert-auth", "demand client certificates"),
+      ("auto-tls", "make a certificate for the client port"),
       ("peer-client-cert-auth", "demand peers' certificates"),
       ("peer-auto-tls", "make a certificate for the peer port"),
-    ].map { Flag(.security, $0.0, .boolean, "false", $0.1) }
+    ].map { Flag(.security, $0.0, .boolean, "false", acts: true, $0.1) }
     + [
-      Flag(.security, "self-signed-cert-validity", .number, "1", "years a made one is valid"),
+      Flag(
+        .security, "client-cert-file", .text, "",
+        "certificate of etcd's gateway; it needs none here"),
+      Flag(.security, "client-key-file", .text, "", "its key"),
+      Flag(
+        .security, "self-signed-cert-validity", .unsigned, "1", acts: true,
+        "years for which a certificate made here holds"),
       Flag(.security, "cors", .text, "*", acts: true, "origins that may call from a browser"),
       Flag(
         .security, "host-whitelist", .text, "*", acts: true,
         "host names that plain requests may use"),
-      Flag(.security, "tls-min-version", .text, "TLS1.2", "oldest TLS version"),
+      Flag(
+        .security, "tls-min-version", .text, "TLS1.2", acts: true,
+        "oldest TLS version: TLS1.2 or TLS1.3"),
+    ]
+
+  private static let outdated: [Flag] =
+    [
+      "cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force",
+      "max-result-buffer", "max-retry-attempts", "peer-heartbeat-interval",
+      "peer-election-timeout", "retry-interval", "snapshot", "v", "vv",
+    ].map { Flag(.outdated, $0, .boolean, "false", acts: true, "") }
+    + [
+      Flag(
+        .file, "client-cert-allowed-cn", .text, "", acts: true,
+        "common names of which a client certificate must have one")
     ]
 
   private static let others: [Flag] = [
     Flag(.auth, "auth-token", .text, "simple", acts: true, "'simple' or 'jwt,…'"),
-    Flag(.auth, "bcrypt-cost", .number, "10", acts: true, "cost of hashing a password"),
-    Flag(.auth, "auth-token-ttl", .number, "300", acts: true, "seconds a simple token lives"),
+    Flag(.auth, "bcrypt-cost", .unsigned, "10", acts: true, "cost of hashing a password"),
+    Flag(.auth, "auth-token-ttl", .unsigned, "300", acts: true, "seconds a simple token lives"),
     Flag(
       .profiling, "enable-pprof", .boolean, "false", acts: true,
       "Go's profiler; there is none here"),
     Flag(.profiling, "metrics", .text, "basic", acts: true, "'basic' or 'extensive'"),
     Flag(
-      .profiling, "listen-metrics-urls", .text, "", acts: true,
+      .profiling, "listen-metrics-urls", .urls, "", acts: true,
       "where metrics and health are served"),
-    Flag(.logging, "logger", .text, "zap", "'zap'"),
+    Flag(.logging, "logger", .text, "zap", acts: true, "'zap'"),
     Flag(.logging, "log-outputs", .text, "default", "where the log goes"),
     Flag(
       .logging, "log-level", .text, "info", acts: true, "debug, info, warn, error, panic, fatal"),
@@ -196,12 +237,12 @@ extension Flag {
     Flag(
       .tracing, "experimental-distributed-tracing-sampling-rate", .number, "0",
       "samples in a million"),
-    Flag(.proxy, "proxy", .text, "off", "'off', 'readonly' or 'on'"),
-    Flag(.proxy, "proxy-failure-wait", .number, "5000", "ms"),
-    Flag(.proxy, "proxy-refresh-interval", .number, "30000", "ms"),
-    Flag(.proxy, "proxy-dial-timeout", .number, "1000", "ms"),
-    Flag(.proxy, "proxy-write-timeout", .number, "5000", "ms"),
-    Flag(.proxy, "proxy-read-timeout", .number, "0", "ms"),
+    Flag(.proxy, "proxy", .choice(["off", "readonly", "on"]), "off", "'off', 'readonly' or 'on'"),
+    Flag(.proxy, "proxy-failure-wait", .unsigned, "5000", "ms"),
+    Flag(.proxy, "proxy-refresh-interval", .unsigned, "30000", "ms"),
+    Flag(.proxy, "proxy-dial-timeout", .unsigned, "1000", "ms"),
+    Flag(.proxy, "proxy-write-timeout", .unsigned, "5000", "ms"),
+    Flag(.proxy, "proxy-read-timeout", .unsigned, "0", "ms"),
     Flag(.experimental, "experimental-initial-corrupt-check", .boolean, "false", "at start"),
     Flag(.experimental, "experimental-corrupt-check-time", .duration, "0s", "between checks"),
     Flag(.experimental, "experimental-compact-hash-check-enabled", .boolean, "false", "after one"),
@@ -221,7 +262,7 @@ extension Flag {
       "pause between steps"),
     Flag(
       .experimental, "experimental-peer-skip-client-san-verification", .boolean, "false",
-      "take peers' certificates with any name"),
+      acts: true, "take peers' certificates with any name"),
     Flag(
       .experimental, "experimental-watch-progress-notify-interval", .duration, "10m", acts: true,
       "time between progress notifications"),
@@ -234,17 +275,17 @@ extension Flag {
       .experimental, "experimental-txn-mode-write-with-shared-buffer", .boolean, "true",
       "has no meaning for this store"),
     Flag(
-      .experimental, "experimental-bootstrap-defrag-threshold-megabytes", .number, "0",
+      .experimental, "experimental-bootstrap-defrag-threshold-megabytes", .unsigned, "0",
       "defragment at start when so much would come free"),
     Flag(
       .experimental, "experimental-stop-grpc-service-on-defrag", .boolean, "false",
       "has no meaning: serving goes on"),
     Flag(
-      .experimental, "experimental-snapshot-catchup-entries", .number, "5000", acts: true,
+      .experimental, "experimental-snapshot-catchup-entries", .unsigned, "5000", acts: true,
       "entries kept after a snapshot"),
     Flag(.unsafe, "force-new-cluster", .boolean, "false", "make a cluster of this member alone"),
     Flag(.unsafe, "unsafe-no-fsync", .boolean, "false", acts: true, "do not wait for the disk"),
-    Flag(.member, "config-file", .text, "", "YAML file to read instead of flags"),
+    Flag(.member, "config-file", .text, "", acts: true, "YAML file to read instead of flags"),
     Flag(.member, "version", .boolean, "false", acts: true, "print the version and end"),
   ]
 }

@@ -21,18 +21,11 @@ public struct HTTPOptions: Sendable {
     hasCallHistograms = settings.text("metrics") == "extensive"
     origins = Self.list(settings.text("cors"))
     hosts = Self.list(settings.text("host-whitelist"))
-    listenMetrics = try Self.endpoints(settings, "listen-metrics-urls")
-    listenHTTP = try Self.endpoints(settings, "listen-client-http-urls")
+    listenMetrics = try Endpoint.list("listen-metrics-urls", settings)
+    listenHTTP = try Endpoint.list("listen-client-http-urls", settings)
   }
 
   private static func list(_ text: String) -> [String] {
     text.split(separator: ",").map { $0.filter { $0 != " " } }
-  }
-
-  private static func endpoints(
-    _ settings: Settings, _ flag: String
-  ) throws(ConfigError) -> [Endpoint] {
-    let text = settings.text(flag)
-    return text.isEmpty ? [] : try Endpoint.list(text, flag: flag)
   }
 }

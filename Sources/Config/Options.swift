@@ -40,10 +40,16 @@ public struct Options: Sendable {
   public var authToken: String
   public var authTokenSeconds: UInt64
   public var bcryptCost: Int
+  public var clientTLS: TLSOptions
+  public var peerTLS: TLSOptions
+  public var selfSignedYears: Int64
+  public var reusesPort: Bool
   public var logLevel: String
   public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
   public var ignored: [String]
+  /// Things worth a line in the log: a message, and what it is about.
+  public var notes: [(message: String, subject: String)]
 
   /// What `--auto-compaction-mode` and `--auto-compaction-retention` ask for.
   public enum AutoCompaction: Equatable, Sendable {
@@ -70,18 +76,14 @@ extension Options {
     electionMilliseconds = Int(settings.number("election-timeout"))
     initialElectionTickAdvance = settings.flag("initial-election-tick-advance")
     preVote = settings.flag("pre-vote")
-    listenPeer = try Endpoint.list(settings.text("listen-peer-urls"), flag: "listen-peer-urls")
-    listenClient = try Endpoint.list(
-      settings.text("listen-client-urls"), flag: "listen-client-urls")
-    advertisePeer = try Endpoint.list(
-      settings.text("initial-advertise-peer-urls"), flag: "initial-advertise-peer-urls")
-    advertiseClient = try Endpoint.list(
-      settings.text("advertise-client-urls"), flag: "advertise-client-urls")
+    listenPeer = try Endpoint.list("listen-peer-urls", settings)
+    listenClient = try Endpoint.list("listen-client-urls", settings)
+    advertisePeer = try Endpoint.list("initial-advertise-peer-urls", settings)
+    advertiseClient = try Endpoint.list("advertise-client-urls", settings)
     initialClusterToken = settings.text("initial-cluster-token")
     isNewCluster = settings.text("initial-cluster-state") == "new"
     namesCluster =
-      settings.given.contains("initial-cluster")
-      || settings.given.contains("initial-cluster-token")
+      settings.isGiven("initial-cluster") || settings.isGiven("initial-cluster-token")
     strictReconfigCheck = settings.flag("strict-reconfig-check")
     quotaBytes = settings.number("quota-backend-bytes")
     if quotaBytes == 0 { quotaBytes = 2 << 30 }
@@ -106,11 +108,17 @@ extension Options {
     let tokenSeconds = settings.number("auth-token-ttl")
     authTokenSeconds = tokenSeconds <= 0 ? 300 : UInt64(tokenSeconds)
     bcryptCost = Int(clamping: settings.number("bcrypt-cost"))
+    clientTLS = try TLSOptions(client: settings)
+    peerTLS = try TLSOptions(peer: settings)
+    selfSignedYears = settings.number("self-signed-cert-validity")
+    reusesPort = settings.flag("socket-reuse-port")
     logLevel = settings.text("log-level")
     http = try HTTPOptions(settings)
-    ignored = Flag.all.filter { !$0.acts && settings.given.contains($0.name) }.map(\.name)
+    ignored = Flag.all.filter { !$0.acts && settings.isGiven($0.name) }.map(\.name)
+    notes = settings.notes
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
     try validate(settings)
+    try validateTLS(settings)
   }
 
   private static func autoCompaction(_ settings: Settings) throws(ConfigError) -> AutoCompaction {
@@ -139,7 +147,7 @@ extension Options {
   private static func initialCluster(
     _ settings: Settings, name: String, advertised: [Endpoint]
   ) throws(ConfigError) -> [InitialMember] {
-    guard settings.given.contains("initial-cluster") else {
+    guard settings.isGiven("initial-cluster") else {
       return [InitialMember(name: name, peerURLs: advertised.map(\.text))]
     }
     var members: [InitialMember] = []
@@ -149,7 +157,7 @@ extension Options {
         throw ConfigError("--initial-cluster: empty URL given for '\(halves[0])'")
       }
       let memberName = halves[0].filter { $0 != " " }
-      let url = try Endpoint.parse(String(halves[1]), flag: "initial-cluster").text
+      let url = try Endpoint.parse(String(halves[1]), "initial-cluster", settings).text
       if let at = members.firstIndex(where: { $0.name == memberName }) {
         members[at].peerURLs = (members[at].peerURLs + [url]).sorted()
       } else {
@@ -160,17 +168,8 @@ extension Options {
   }
 
   private func validate(_ settings: Settings) throws(ConfigError) {
-    for (flag, urls) in [("listen-peer-urls", listenPeer), ("listen-client-urls", listenClient)] {
-      guard !urls.isEmpty else { throw ConfigError("--\(flag) must name at least one URL") }
-      for url in urls where !url.isBindable {
-        throw ConfigError(
-          "expected IP in URL for binding (\(url.text)) [--\(flag)]")
-      }
-    }
-    let state = settings.text("initial-cluster-state")
-    guard state == "new" || state == "existing" else {
-      throw ConfigError("unexpected clusterState \"\(state)\" [--initial-cluster-state]")
-    }
+    try validateURLs(settings)
+    try validateChoices(settings)
     guard heartbeatMilliseconds > 0 else {
       throw ConfigError(
         "--heartbeat-interval must be >0 (set to \(heartbeatMilliseconds)ms)")
@@ -188,8 +187,9 @@ extension Options {
         "--election-timeout[\(electionMilliseconds)ms] is too long, and should be set less than "
           + "50000ms")
     }
-    if settings.given.contains("listen-client-urls"),
-      !settings.given.contains("advertise-client-urls")
+    // A configuration file leaves the default.
+    if settings.file == nil, settings.isGiven("listen-client-urls"),
+      !settings.isGiven("advertise-client-urls")
     {
       throw ConfigError(
         "--advertise-client-urls is required when --listen-client-urls is set explicitly")
@@ -200,6 +200,68 @@ extension Options {
           + "experimental-enable-lease-checkpoint")
     }
     try validateMembers()
+  }
+
+  private func validateURLs(_ settings: Settings) throws(ConfigError) {
+    for (flag, urls) in [
+      ("listen-peer-urls", listenPeer), ("listen-client-urls", listenClient),
+      ("listen-client-http-urls", http.listenHTTP), ("listen-metrics-urls", http.listenMetrics),
+    ] {
+      guard !urls.isEmpty || flag.hasSuffix("http-urls") || flag.hasSuffix("metrics-urls") else {
+        throw ConfigError("--\(flag) must name at least one URL")
+      }
+      for url in urls where !url.isBindable {
+        throw ConfigError("expected IP in URL for binding (\(url.text)) [--\(flag)]")
+      }
+    }
+    for (flag, urls) in [
+      ("initial-advertise-peer-urls", advertisePeer), ("advertise-client-urls", advertiseClient),
+    ] {
+      for url in urls where url.host.isEmpty {
+        throw ConfigError(
+          "--\(flag) \"\(url.text)\" must be \"host:port\" (unexpected empty host "
+            + "(\(url.text)))")
+      }
+    }
+    if let url = http.listenHTTP.first(where: { listenClient.contains($0) }) {
+      throw ConfigError(
+        "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url "
+          + url.text)
+    }
+  }
+
+  private func validateChoices(_ settings: Settings) throws(ConfigError) {
+    let ways = ["discovery", "initial-cluster", "discovery-srv"].filter {
+      settings.isGiven($0) && !settings.text($0).isEmpty
+    }
+    guard ways.count < 2 else {
+      throw ConfigError(
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", "
+          + "\"discovery\" or \"discovery-srv\"")
+    }
+    let logger = settings.text("logger")
+    guard logger == "zap" else {
+      throw ConfigError(
+        logger == "capnslog"
+          ? "--logger=capnslog is removed in v3.5" : "unknown logger option \"\(logger)\"")
+    }
+    guard ["debug", "info", "warn", "error", "panic", "fatal"].contains(logLevel) else {
+      throw ConfigError("unrecognized level: \"\(logLevel)\" [--log-level]", exitStatus: 2)
+    }
+    let outputs = settings.list("log-outputs")
+    if outputs.count > 1, outputs.contains("default") {
+      throw ConfigError("multi logoutput for \"default\" is not supported yet [--log-outputs]")
+    }
+    if settings.text("experimental-compact-hash-check-time").hasPrefix("-")
+      || settings.duration("experimental-compact-hash-check-time") == 0
+    {
+      throw ConfigError("--experimental-compact-hash-check-time must be >0")
+    }
+    let phase = settings.text("v2-deprecation")
+    if settings.flag("enable-v2"), phase != "not-yet", !phase.isEmpty {
+      throw ConfigError(
+        "--enable-v2 and --v2-deprecation=\(phase) are mutually exclusive")
+    }
   }
 
   private func validateMembers() throws(ConfigError) {
@@ -223,10 +285,28 @@ extension Options {
 
   /// The text of `--help`.
   public static var help: String {
-    var text = "Usage:\n\n  martlet [flags]\n    Start a server that is etcd to its clients.\n\n"
-    text += "  martlet check [--repair] <data-dir>\n    Verify what a stopped server stored.\n\n"
-    text += "  martlet --version\n    Show the version.\n\n  martlet -h | --help\n    Show this.\n"
-    for group in Flag.Group.allCases {
+    var text = """
+      Usage:
+
+        martlet [flags]
+          Start a server that is etcd to its clients.
+
+        martlet check [--repair] <data-dir>
+          Verify what a stopped server stored.
+
+        martlet --version
+          Show the version.
+
+        martlet -h | --help
+          Show this.
+
+        martlet --config-file PATH
+          Take the settings from a YAML file; other flags and the environment are ignored then.
+
+      Every flag can be set in the environment too: --data-dir as ETCD_DATA_DIR.
+
+      """
+    for group in Flag.Group.allCases where group != .outdated && group != .file {
       text += "\n\(group.rawValue):\n"
       for flag in Flag.all where flag.group == group {
         let note = flag.acts ? "" : " (parsed, not acted on)"

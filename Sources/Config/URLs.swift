@@ -12,19 +12,23 @@ public struct Endpoint: Hashable, Sendable {
     }
   }
 
-  /// Reads a comma-separated list (etcd: client/pkg/types NewURLs), sorted as etcd sorts it.
-  public static func list(_ text: String, flag: String) throws(ConfigError) -> [Endpoint] {
+  public var isSecure: Bool { scheme == .https || scheme == .unixs }
+
+  /// Reads the comma-separated list that a flag has (etcd: client/pkg/types NewURLs), sorted as
+  /// etcd sorts it, each once.
+  static func list(_ name: String, _ settings: Settings) throws(ConfigError) -> [Endpoint] {
     var found: [Endpoint] = []
-    for part in text.split(separator: ",", omittingEmptySubsequences: true) {
-      found.append(try parse(part.filter { $0 != " " }, flag: flag))
+    for part in settings.text(name).split(separator: ",", omittingEmptySubsequences: true) {
+      let url = try parse(part.filter { $0 != " " }, name, settings)
+      if !found.contains(url) { found.append(url) }
     }
     return found.sorted { $0.text < $1.text }
   }
 
-  static func parse(_ text: String, flag: String) throws(ConfigError) -> Endpoint {
-    func refuse(_ why: String) -> ConfigError {
-      ConfigError("invalid value \"\(text)\" for flag -\(flag): \(why)", exitStatus: 2)
-    }
+  static func parse(
+    _ text: String, _ name: String, _ settings: Settings
+  ) throws(ConfigError) -> Endpoint {
+    func refuse(_ why: String) -> ConfigError { settings.refusal(name, text, why) }
     let schemes: [Scheme] = [.https, .http, .unixs, .unix]
     guard let scheme = schemes.first(where: { text.hasPrefix("\($0.rawValue)://") }) else {
       throw refuse("URL scheme must be http, https, unix, or unixs: \(text)")

@@ -9,8 +9,10 @@ public struct Socket: ~Copyable, Sendable {
   deinit { Glibc.close(fd) }
 
   /// Listens on `host` (an address, `localhost`, or empty for all) and `port` (0: any free).
-  public static func listen(host: String, port: UInt16) throws(Errno) -> Socket {
-    Socket(fd: try check(unsafe martlet_listen_tcp(host, port, 0)))
+  public static func listen(
+    host: String, port: UInt16, reusesPort: Bool = false
+  ) throws(Errno) -> Socket {
+    Socket(fd: try check(unsafe martlet_listen_tcp(host, port, reusesPort ? 1 : 0)))
   }
 
   /// Listens on a Unix socket at `path`, replacing what lies there.

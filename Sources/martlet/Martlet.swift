@@ -12,8 +12,7 @@ enum Martlet {
     if let status = BackupCommand.run(program: program, arguments: words) { Console.exit(status) }
     do throws(ConfigError) {
       let settings = try Settings(
-        arguments: words,
-        environment: Console.environment())
+        arguments: words, environment: Console.environment(), read: read)
       if settings.wantsHelp {
         Console.write(Options.help)
         return
@@ -28,6 +27,14 @@ enum Martlet {
       Console.write("\(error.text)\n", toError: true)
       if error.exitStatus == 2 { Console.write("See 'martlet --help'.\n", toError: true) }
       Console.exit(error.exitStatus)
+    }
+  }
+
+  private static func read(_ path: String) throws(ConfigError) -> [UInt8] {
+    do throws(Errno) {
+      return try FileSystem.contents(path, bytesMax: 1 << 20)
+    } catch {
+      throw ConfigError("open \(path): \(error) [--config-file]")
     }
   }
 

@@ -147,6 +147,21 @@ func send(_ bytes: [UInt8], _ stream: TLSStream) throws { try stream.send(bytes.
     guard case .refused = error else { Issue.record("\(String(describing: error))"); return }
   }
 
+  @Test func `two authorities of one name are told apart by their keys`() throws {
+    let other = try Authority()
+    try other.issue("client", commonName: "patroni", names: "")
+    var newcomer = TLSSettings()
+    newcomer.certificate = try other.file("client.pem")
+    newcomer.key = try other.file("client.key")
+    var server = try settings("server", verifies: true)
+    server.authorities += try other.file("ca.pem")
+    for client in [newcomer, try settings("client")] {
+      var pair = try Pair(server: server, client: client)
+      _ = try pair.exchange()
+      #expect(pair.server.isOpen)
+    }
+  }
+
   @Test(arguments: [("client", true), ("revoked", false)])
   func `a revoked client is refused`(name: String, isAccepted: Bool) throws {
     var server = try settings("server", verifies: true)

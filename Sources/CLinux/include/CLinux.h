@@ -34,4 +34,7 @@ int martlet_set_nodelay(int fd);
 
 void martlet_name_thread(const char *name);
 
+/* Sends `text` to $NOTIFY_SOCKET; 1 when sent, 0 when there is none. */
+int martlet_notify(const char *text);
+
 #endif
