@@ -20,6 +20,8 @@ struct ApplyThread: ~Copyable {
     var publication: Member
     var serverVersion: ClusterVersion
     var startSeconds: UInt64
+    /// Nil: history is compacted only when asked for.
+    var compaction: AutoCompactor.Mode?
   }
 
   private enum Limits {
@@ -54,6 +56,7 @@ struct ApplyThread: ~Copyable {
   /// Told to stop: the store is committed once more.
   private var isEnding = false
   private var ids: RequestIDs
+  private var compactor: AutoCompactor?
 
   init(shared: Shared, settings: Settings, snapshotIndex: LogIndex) {
     self.shared = shared
@@ -68,6 +71,7 @@ struct ApplyThread: ~Copyable {
 
   consuming func run() {
     nextTick = Clock.monotonic() + Limits.tickNanoseconds
+    compactor = settings.compaction.map { AutoCompactor($0, now: Clock.monotonic()) }
     while true {
       let isBusy =
         shared.replica.isHashing || (shared.replica.isCompacting && hasRoom)
@@ -81,6 +85,7 @@ struct ApplyThread: ~Copyable {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
         expireTokens(now)
+        compactIfDue(now)
       }
       work(now)
       deliver()
@@ -159,6 +164,20 @@ struct ApplyThread: ~Copyable {
     shared.raft.post(.applied(shared.replica.appliedIndex))
     shared.metrics.proposalsApplied.add(entries.count)
     if dirtySince == nil { dirtySince = now }
+  }
+
+  /// Asks the log for what `--auto-compaction-retention` wants.
+  private mutating func compactIfDue(_ now: UInt64) {
+    let revision = compactor?.tick(
+      now: now, revision: shared.replica.store.currentRevision,
+      compacted: shared.replica.store.compactRevision, isLeader: isLeader)
+    guard let revision else { return }
+    let isPeriodic = if case .periodic = compactor?.mode { true } else { false }
+    shared.log.info(
+      "starting auto \(isPeriodic ? "periodic" : "revision") compaction",
+      ("revision", String(revision)))
+    let request = AutoCompactor.request(revision)
+    outcome.proposals.append(Proposal(.compaction, request.rawSpan, id: ids.next()))
   }
 
   /// Bounded steps of what runs beside the traffic.
@@ -263,6 +282,11 @@ struct ApplyThread: ~Copyable {
       "published local member to cluster through raft",
       ("local-member-id", String(settings.publication.id.rawValue, radix: 16)))
     shared.log.info("ready to serve client requests")
+    do throws(Errno) {
+      _ = try Supervisor.tell("READY=1")
+    } catch {
+      shared.log.error("failed to notify systemd for readiness", ("error", "\(error)"))
+    }
   }
 
   // MARK: Commits and snapshots

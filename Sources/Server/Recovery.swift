@@ -8,6 +8,7 @@ internal import Membership
 internal import Platform
 internal import Raft
 internal import Replica
+internal import Services
 internal import TLS
 internal import WAL
 
@@ -216,7 +217,8 @@ final class Recovery {
       publication: Member(
         id: identity.member, name: options.name, peerURLs: own?.peerURLs ?? [],
         clientURLs: options.advertiseClient.map(\.text), isLearner: false),
-      serverVersion: ClusterVersion(Server.etcdVersion)!, startSeconds: startSeconds)
+      serverVersion: ClusterVersion(Server.etcdVersion)!, startSeconds: startSeconds,
+      compaction: AutoCompactor.Mode(options.compaction))
     let recovered = recovered
     let raftConfig = config
     let tick = UInt64(options.heartbeatMilliseconds) * 1_000_000

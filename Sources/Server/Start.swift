@@ -37,10 +37,19 @@ public enum Server {
     for flag in options.ignored {
       log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
+    for note in options.notes { log.warn(note.message, ("subject", note.subject)) }
     let provider = try TokenProvider(options, log)
-    let listeners = try listenToClients(options)
-    let peers = try listen(options.listenPeer, "listen-peer-urls", .all)
+    var listeners = try listenToClients(options)
+    var peers = try listen(options, options.listenPeer, "listen-peer-urls", .all)
+    // What cannot be used is found before anything is written.
+    let given = Security.needsFolder(options) ? nil : try Security(options, log)
     let directory = try DataDirectory(options)
+    let security: Security
+    if let given { security = given } else { security = try Security(options, log) }
+    for place in listeners.indices where listeners[place].isSecure {
+      listeners[place].files = security.client
+    }
+    for place in peers.indices where peers[place].isSecure { peers[place].files = security.peer }
     if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
@@ -52,36 +61,16 @@ public enum Server {
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
+    _ = try? Supervisor.tell("STOPPING=1")
     stop(shared, threads)
   }
 
   private static func listenToClients(_ options: Options) throws(StartError) -> [Listener] {
     let http = options.http
     return try listen(
-      options.listenClient, "listen-client-urls", http.listenHTTP.isEmpty ? .all : .grpc)
-      + listen(http.listenHTTP, "listen-client-http-urls", .http)
-      + listen(http.listenMetrics, "listen-metrics-urls", .metrics)
-  }
-
-  private static func listen(
-    _ endpoints: [Endpoint], _ flag: String, _ role: Listener.Role
-  ) throws(StartError) -> [Listener] {
-    var sockets: [Listener] = []
-    for endpoint in endpoints {
-      guard endpoint.scheme == .http || endpoint.scheme == .unix else {
-        throw StartError("\(endpoint.text): TLS is not served yet [--\(flag)]")
-      }
-      do throws(Errno) {
-        let socket =
-          endpoint.scheme == .unix
-          ? try Socket.listen(path: "\(endpoint.host):\(endpoint.port)")
-          : try Socket.listen(host: endpoint.host, port: endpoint.port)
-        sockets.append(Listener(fd: socket.release(), role: role))
-      } catch {
-        throw StartError("cannot listen on \(endpoint.text): \(error) [--\(flag)]")
-      }
-    }
-    return sockets
+      options, options.listenClient, "listen-client-urls", http.listenHTTP.isEmpty ? .all : .grpc)
+      + listen(options, http.listenHTTP, "listen-client-http-urls", .http)
+      + listen(options, http.listenMetrics, "listen-metrics-urls", .metrics)
   }
 
   private static func share(
@@ -150,7 +139,9 @@ public enum Server {
         access: Access(origins: options.http.origins, hosts: options.http.hosts),
         hasGateway: options.http.hasGateway, wantsProfiler: options.http.wantsProfiler,
         // Base64 makes bytes a third longer.
-        bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)))
+        bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)),
+      greeter: try startGreeter(shared, listeners),
+      usesCommonNames: options.clientTLS.clientCertAuth)
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []

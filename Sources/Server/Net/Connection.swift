@@ -50,6 +50,8 @@ final class Connection {
   let socket: Socket
   /// What the listener that accepted it serves.
   let role: Listener.Role
+  /// Nil: in clear text.
+  let sealing: Sealing?
   let openedAt: UInt64
   var speaker = Speaker.unknown([])
   var parser: RequestParser
@@ -75,17 +77,19 @@ final class Connection {
   var pingedAt: UInt64 = 0
 
   init(
-    token: UInt64, socket: consuming Socket, role: Listener.Role, now: UInt64, bodyBytesMax: Int
+    token: UInt64, socket: consuming Socket, role: Listener.Role, sealing: Sealing?, now: UInt64,
+    bodyBytesMax: Int
   ) {
     self.token = token
     self.role = role
     self.socket = socket
+    self.sealing = sealing
     parser = RequestParser(bodyBytesMax: bodyBytesMax)
     openedAt = now
     lastActive = now
   }
 
-  var waitingBytes: Int { output.count - sent }
+  var waitingBytes: Int { output.count - sent + (sealing?.waitingBytes ?? 0) }
 
   /// Closed once everything is written.
   func end() {
@@ -115,6 +119,7 @@ final class Connection {
 
   /// Writes what the socket takes.
   func write(_ metrics: Metrics, now: UInt64) -> Progress {
+    if let sealing { return writeSealed(sealing, metrics, now: now) }
     while true {
       if case .http2(let session) = speaker, waitingBytes < Limits.outputBytes {
         dropSent()

@@ -7,7 +7,7 @@ extension IOLoop {
   mutating func handle(_ event: Poller.Event) {
     if event.token == Self.wakeToken { return }
     if event.token >= Self.listenerTokens {
-      accept(listeners[Int(event.token - Self.listenerTokens)])
+      accept(Int(event.token - Self.listenerTokens))
       return
     }
     guard let connection = connections[event.token] else { return }
@@ -20,7 +20,8 @@ extension IOLoop {
 
   // MARK: Coming
 
-  private mutating func accept(_ listener: Listener) {
+  private mutating func accept(_ place: Int) {
+    let listener = listeners[place]
     while true {
       let accepted: Socket?
       do throws(Errno) {
@@ -33,8 +34,13 @@ extension IOLoop {
       guard let accepted else { return }
       let target = nextLoop % shared.loops.count
       nextLoop += 1
-      if target == number {
-        add(accepted, listener.role)
+      if listener.files != nil, let greeter = settings.greeter {
+        let fd = accepted.release()
+        if !greeter.box.offer(.accepted(fd: fd, listener: place, loop: target)) {
+          _ = Socket.adopting(fd)
+        }
+      } else if target == number {
+        _ = add(accepted, listener.role, nil)
       } else {
         shared.loops[target].box.post(.accepted(accepted.release(), listener.role))
       }
@@ -49,18 +55,22 @@ extension IOLoop {
     }
   }
 
-  mutating func add(_ socket: consuming Socket, _ role: Listener.Role) {
+  mutating func add(
+    _ socket: consuming Socket, _ role: Listener.Role, _ sealing: Sealing?
+  ) -> Connection? {
     guard connections.count < Limits.connectionsMax else {
       shared.log.warn("too many connections; one was closed")
-      return
+      return nil
     }
     let token = nextConnection
     nextConnection += 1
     let fd = socket.fd
     let connection = Connection(
-      token: token, socket: socket, role: role, now: now, bodyBytesMax: settings.web.bodyBytesMax)
-    guard (try? poller.add(fd, .read, token: token)) != nil else { return }
+      token: token, socket: socket, role: role, sealing: sealing, now: now,
+      bodyBytesMax: settings.web.bodyBytesMax)
+    guard (try? poller.add(fd, .read, token: token)) != nil else { return nil }
     connections[token] = connection
+    return connection
   }
 
   // MARK: Bytes in
@@ -81,14 +91,19 @@ extension IOLoop {
       connection.lastActive = now
       connection.pingedAt = 0
       let bytes = buffer
-      receive(connection, bytes.rawSpan.extracting(0..<count))
+      if let sealing = connection.sealing {
+        let part = bytes.rawSpan.extracting(0..<count)
+        guard receiveSealed(connection, sealing, part) else { return }
+      } else {
+        receive(connection, bytes.rawSpan.extracting(0..<count))
+      }
       if count < Limits.readBytes { return }
     }
   }
 
   /// The client sends no more. One of HTTP/1.1 may still wait for answers that are made; one that
   /// is being made is given up, as Go's server does it.
-  private mutating func ended(_ connection: Connection) {
+  mutating func ended(_ connection: Connection) {
     guard case .http1 = connection.speaker, case .none = connection.ending,
       connection.waitingBytes > 0, connection.call == nil
     else { return close(connection) }
@@ -96,9 +111,8 @@ extension IOLoop {
     mark(connection)
   }
 
-  /// The door of a connection's bytes in clear: what decrypts them would stand before it, and
-  /// what encrypts `Connection.output` behind.
-  private mutating func receive(_ connection: Connection, _ bytes: RawSpan) {
+  /// The door of a connection's bytes in clear.
+  mutating func receive(_ connection: Connection, _ bytes: RawSpan) {
     mark(connection)
     switch connection.speaker {
     case .unknown(var start):
@@ -114,6 +128,7 @@ extension IOLoop {
     let preface = [UInt8]("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     let shared = min(start.count, preface.count)
     guard start[..<shared] == preface[..<shared] else {
+      if isHandshake(start) { return refuseHandshake(connection) }
       guard connection.role != .grpc else { return close(connection) }
       connection.speaker = .http1
       return receiveHTTP1(connection, start.rawSpan)

@@ -19,6 +19,10 @@ struct IOLoop: ~Copyable {
     var keepaliveInterval: UInt64
     var keepaliveTimeout: UInt64
     var web: WebSettings
+    /// Who shakes hands with those who come by a listener with TLS.
+    var greeter: Greeter.Handle?
+    /// Whether the common names of client certificates stand for users.
+    var usesCommonNames: Bool
   }
 
   /// A call and what of its message has come.
@@ -73,6 +77,9 @@ struct IOLoop: ~Copyable {
   private var inbox: [LoopInput] = []
   private var events: [Poller.Event] = []
   var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
+  /// What TLS has opened.
+  var clear: [UInt8] = []
+  var complaints = LogThrottle()
   private var prefix: [UInt8] = []
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
@@ -142,6 +149,7 @@ struct IOLoop: ~Copyable {
       }
       session.goAway()
     }
+    connection.end()
     _ = connection.write(shared.metrics, now: now)
     connection.socket.shutDownWriting()
   }
@@ -190,7 +198,8 @@ struct IOLoop: ~Copyable {
         services.readIndexReady(ticket: ticket, index: index)
       case .snapshot(let call): forwardSnapshot(call)
       case .wake: break
-      case .accepted(let fd, let role): add(Socket.adopting(fd), role)
+      case .accepted(let fd, let role): _ = add(Socket.adopting(fd), role, nil)
+      case .secured(let secured): add(secured)
       case .worked(let work, let answer): services.worked(work, answer, out: &out)
       case .stop: stop()
       }

@@ -13,4 +13,9 @@ struct Listener: Sendable {
 
   var fd: Int32
   var role: Role
+  /// As it was asked for.
+  var url: String
+  var isSecure: Bool
+  /// What it is secured with; nil in clear text.
+  var files: TLSFiles?
 }
