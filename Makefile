@@ -20,7 +20,7 @@ test:
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
-	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/Crash Tests/Backup
+	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup
 
 unit:
 	swift test
