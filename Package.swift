@@ -73,7 +73,8 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
-  "HTTP2", "TLS", "LMDB", "Bcrypt", "YAML", "Membership", "Services", "Gateway", "Config",
+  "HTTP2", "TLS", "LMDB", "Bcrypt", "Membership", "Services", "Gateway", "Config",
+  "YAML",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

@@ -10,13 +10,19 @@ public struct HTTPOptions: Sendable {
   public var origins: [String]
   /// `--host-whitelist`.
   public var hosts: [String]
+  /// `--listen-metrics-urls`.
+  public var listenMetrics: [Endpoint]
+  /// `--listen-client-http-urls`; when there are any, the client URLs serve gRPC alone.
+  public var listenHTTP: [Endpoint]
 
-  init(_ settings: Settings) {
+  init(_ settings: Settings) throws(ConfigError) {
     hasGateway = settings.flag("enable-grpc-gateway")
     wantsProfiler = settings.flag("enable-pprof")
     hasCallHistograms = settings.text("metrics") == "extensive"
     origins = Self.list(settings.text("cors"))
     hosts = Self.list(settings.text("host-whitelist"))
+    listenMetrics = try Endpoint.list("listen-metrics-urls", settings)
+    listenHTTP = try Endpoint.list("listen-client-http-urls", settings)
   }
 
   private static func list(_ text: String) -> [String] {

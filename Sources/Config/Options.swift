@@ -13,8 +13,6 @@ public struct Options: Sendable {
   public var preVote: Bool
   public var listenPeer: [Endpoint]
   public var listenClient: [Endpoint]
-  public var listenClientHTTP: [Endpoint]
-  public var listenMetrics: [Endpoint]
   public var advertisePeer: [Endpoint]
   public var advertiseClient: [Endpoint]
   public var initialCluster: [InitialMember]
@@ -80,15 +78,12 @@ extension Options {
     preVote = settings.flag("pre-vote")
     listenPeer = try Endpoint.list("listen-peer-urls", settings)
     listenClient = try Endpoint.list("listen-client-urls", settings)
-    listenClientHTTP = try Endpoint.list("listen-client-http-urls", settings)
-    listenMetrics = try Endpoint.list("listen-metrics-urls", settings)
     advertisePeer = try Endpoint.list("initial-advertise-peer-urls", settings)
     advertiseClient = try Endpoint.list("advertise-client-urls", settings)
     initialClusterToken = settings.text("initial-cluster-token")
     isNewCluster = settings.text("initial-cluster-state") == "new"
     namesCluster =
-      settings.isGiven("initial-cluster")
-      || settings.isGiven("initial-cluster-token")
+      settings.isGiven("initial-cluster") || settings.isGiven("initial-cluster-token")
     strictReconfigCheck = settings.flag("strict-reconfig-check")
     quotaBytes = settings.number("quota-backend-bytes")
     if quotaBytes == 0 { quotaBytes = 2 << 30 }
@@ -113,12 +108,12 @@ extension Options {
     let tokenSeconds = settings.number("auth-token-ttl")
     authTokenSeconds = tokenSeconds <= 0 ? 300 : UInt64(tokenSeconds)
     bcryptCost = Int(clamping: settings.number("bcrypt-cost"))
-    http = HTTPOptions(settings)
     clientTLS = try TLSOptions(client: settings)
     peerTLS = try TLSOptions(peer: settings)
     selfSignedYears = settings.number("self-signed-cert-validity")
     reusesPort = settings.flag("socket-reuse-port")
     logLevel = settings.text("log-level")
+    http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.isGiven($0.name) }.map(\.name)
     notes = settings.notes
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
@@ -210,7 +205,7 @@ extension Options {
   private func validateURLs(_ settings: Settings) throws(ConfigError) {
     for (flag, urls) in [
       ("listen-peer-urls", listenPeer), ("listen-client-urls", listenClient),
-      ("listen-client-http-urls", listenClientHTTP), ("listen-metrics-urls", listenMetrics),
+      ("listen-client-http-urls", http.listenHTTP), ("listen-metrics-urls", http.listenMetrics),
     ] {
       guard !urls.isEmpty || flag.hasSuffix("http-urls") || flag.hasSuffix("metrics-urls") else {
         throw ConfigError("--\(flag) must name at least one URL")
@@ -228,7 +223,7 @@ extension Options {
             + "(\(url.text)))")
       }
     }
-    if let url = listenClientHTTP.first(where: { listenClient.contains($0) }) {
+    if let url = http.listenHTTP.first(where: { listenClient.contains($0) }) {
       throw ConfigError(
         "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url "
           + url.text)

@@ -111,7 +111,7 @@ extension Options {
   /// Holds the URLs against what there is to secure them with.
   /// etcd: `configureClientListeners`, `configurePeerListeners`.
   mutating func validateTLS(_ settings: Settings) throws(ConfigError) {
-    let clientURLs = listenClient + listenClientHTTP
+    let clientURLs = listenClient + http.listenHTTP
     if clientURLs.contains(where: \.isSecure) {
       if clientTLS.isEmpty, !clientTLS.isAutomatic, let url = clientURLs.first(where: \.isSecure) {
         throw ConfigError(
@@ -120,7 +120,7 @@ extension Options {
       }
       try clientTLS.validate("")
     }
-    if listenMetrics.contains(where: \.isSecure), clientTLS.isEmpty, !clientTLS.isAutomatic {
+    if http.listenMetrics.contains(where: \.isSecure), clientTLS.isEmpty, !clientTLS.isAutomatic {
       throw ConfigError(
         "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url "
           + "[--listen-metrics-urls]")

@@ -117,7 +117,7 @@ enum LoopInput: Sendable {
   case snapshot(CallID)
   case wake
   case accepted(Int32, Listener.Role)
-  case worked(UInt64, PasswordAnswer)
   case secured(SecuredSocket)
+  case worked(UInt64, PasswordAnswer)
   case stop
 }

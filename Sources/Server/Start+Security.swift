@@ -16,8 +16,8 @@ struct Security: Sendable {
   }
 
   init(_ options: Options, _ log: Logger) throws(StartError) {
-    let clientURLs = options.listenClient + options.listenClientHTTP
-    if (clientURLs + options.listenMetrics).contains(where: \.isSecure) {
+    let clientURLs = options.listenClient + options.http.listenHTTP
+    if (clientURLs + options.http.listenMetrics).contains(where: \.isSecure) {
       let tls = try options.clientTLS.withCertificate(
         options.dataDirectory, port: "client", hosts: clientURLs.map(\.host),
         years: options.selfSignedYears, log)
@@ -37,36 +37,12 @@ struct Security: Sendable {
   }
 }
 
-/// A socket that is bound and not served yet.
-struct Bound {
-  let fd: Int32
-  let endpoint: Endpoint
-  let port: Listener.Port
-  let role: Listener.Role
-
-  func listener(_ security: Security) -> Listener {
-    let files = port == .client ? security.client : security.peer
-    return Listener(
-      fd: fd, url: endpoint.text, port: port, role: role, files: endpoint.isSecure ? files : nil)
-  }
-}
-
 extension Server {
-  /// Binds the sockets of all URLs that are listened on.
-  static func bindAll(_ options: Options) throws(StartError) -> [Bound] {
-    try bind(
-      options.listenClient, "listen-client-urls", .client,
-      options.listenClientHTTP.isEmpty ? .all : .grpc, options)
-      + bind(options.listenClientHTTP, "listen-client-http-urls", .client, .http, options)
-      + bind(options.listenMetrics, "listen-metrics-urls", .client, .metrics, options)
-      + bind(options.listenPeer, "listen-peer-urls", .peer, .all, options)
-  }
-
-  private static func bind(
-    _ endpoints: [Endpoint], _ flag: String, _ port: Listener.Port, _ role: Listener.Role,
-    _ options: Options
-  ) throws(StartError) -> [Bound] {
-    var bound: [Bound] = []
+  /// Binds the sockets of `endpoints`; what secures them comes later.
+  static func listen(
+    _ options: Options, _ endpoints: [Endpoint], _ flag: String, _ role: Listener.Role
+  ) throws(StartError) -> [Listener] {
+    var bound: [Listener] = []
     for endpoint in endpoints {
       do throws(Errno) {
         let isPath = endpoint.scheme == .unix || endpoint.scheme == .unixs
@@ -75,7 +51,9 @@ extension Server {
           ? try Socket.listen(path: "\(endpoint.host):\(endpoint.port)")
           : try Socket.listen(
             host: endpoint.host, port: endpoint.port, reusesPort: options.reusesPort)
-        bound.append(Bound(fd: socket.release(), endpoint: endpoint, port: port, role: role))
+        bound.append(
+          Listener(
+            fd: socket.release(), role: role, url: endpoint.text, isSecure: endpoint.isSecure))
       } catch {
         throw StartError("cannot listen on \(endpoint.text): \(error) [--\(flag)]")
       }

@@ -39,13 +39,17 @@ public enum Server {
     }
     for note in options.notes { log.warn(note.message, ("subject", note.subject)) }
     let provider = try TokenProvider(options, log)
-    let sockets = try bindAll(options)
+    var listeners = try listenToClients(options)
+    var peers = try listen(options, options.listenPeer, "listen-peer-urls", .all)
     // What cannot be used is found before anything is written.
     let given = Security.needsFolder(options) ? nil : try Security(options, log)
     let directory = try DataDirectory(options)
     let security: Security
     if let given { security = given } else { security = try Security(options, log) }
-    let listeners = sockets.map { $0.listener(security) }
+    for place in listeners.indices where listeners[place].isSecure {
+      listeners[place].files = security.client
+    }
+    for place in peers.indices where peers[place].isSecure { peers[place].files = security.peer }
     if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     let recovered = try Recovery(options, directory, log)
     let shared = try share(options, recovered, log)
@@ -53,12 +57,20 @@ public enum Server {
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
     startPasswordThreads(options, shared, provider)
-    try startLoops(options, shared, status, listeners, provider)
+    try startLoops(options, shared, status, listeners + peers, provider)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
     _ = try? Supervisor.tell("STOPPING=1")
     stop(shared, threads)
+  }
+
+  private static func listenToClients(_ options: Options) throws(StartError) -> [Listener] {
+    let http = options.http
+    return try listen(
+      options, options.listenClient, "listen-client-urls", http.listenHTTP.isEmpty ? .all : .grpc)
+      + listen(options, http.listenHTTP, "listen-client-http-urls", .http)
+      + listen(options, http.listenMetrics, "listen-metrics-urls", .metrics)
   }
 
   private static func share(
@@ -128,7 +140,8 @@ public enum Server {
         hasGateway: options.http.hasGateway, wantsProfiler: options.http.wantsProfiler,
         // Base64 makes bytes a third longer.
         bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)),
-      greeter: try startGreeter(shared, listeners))
+      greeter: try startGreeter(shared, listeners),
+      usesCommonNames: options.clientTLS.clientCertAuth)
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []

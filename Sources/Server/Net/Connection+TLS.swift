@@ -11,9 +11,12 @@ final class Sealing {
   var sent = 0
   /// The client has been told that nothing more comes.
   var isClosed = false
+  /// The user that the client's certificate stands for; empty: none.
+  let commonName: [UInt8]
 
-  init(_ stream: TLSStream, unsent: [UInt8]) {
+  init(_ stream: TLSStream, unsent: [UInt8], commonName: [UInt8]) {
     self.stream = stream
+    self.commonName = commonName
     output = unsent
   }
 
@@ -21,9 +24,6 @@ final class Sealing {
 }
 
 extension Connection {
-  /// The common name that a client has shown a certificate for; nil without one.
-  var commonName: String? { sealing?.stream.peerCertificate?.commonName }
-
   /// Seals what waits and writes what the socket takes.
   func writeSealed(_ sealing: Sealing, _ metrics: Metrics, now: UInt64) -> Progress {
     while true {

@@ -101,7 +101,8 @@ extension IOLoop {
       reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, web: nil)
     services.open(
       add(call, session, at), method, needsLeader: head.needsLeader, timeout: head.timeout,
-      token: head.bytes(head.token), isProxied: head.isProxied, out: &out)
+      token: head.bytes(head.token), commonName: connection.sealing?.commonName ?? [],
+      isProxied: head.isProxied, out: &out)
   }
 
   private mutating func receive(

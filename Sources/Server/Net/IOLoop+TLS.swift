@@ -5,7 +5,9 @@ internal import TLS
 extension IOLoop {
   /// Takes over a connection whose handshake is through.
   mutating func add(_ secured: SecuredSocket) {
-    let sealing = Sealing(secured.stream, unsent: secured.unsent)
+    let name = settings.usesCommonNames ? secured.stream.peerCertificate?.commonName : nil
+    let sealing = Sealing(
+      secured.stream, unsent: secured.unsent, commonName: name.map { Array($0.utf8) } ?? [])
     guard let connection = add(Socket.adopting(secured.fd), secured.role, sealing) else { return }
     mark(connection)
     guard !secured.received.isEmpty else { return }

@@ -19,7 +19,9 @@ extension IOLoop {
     let web = WebCall(
       request, .answer(.error(404, "404 page not found")), place,
       bodyBytesMax: settings.web.bodyBytesMax)
-    if let refusal = settings.web.access.refusal(host: request.header("host") ?? "") {
+    if connection.sealing == nil,
+      let refusal = settings.web.access.refusal(host: request.header("host") ?? "")
+    {
       shared.log.warn("a request was refused since its Host is not in --host-whitelist")
       web.task = .answer(.error(421, refusal))
     } else {

@@ -21,6 +21,8 @@ struct IOLoop: ~Copyable {
     var web: WebSettings
     /// Who shakes hands with those who come by a listener with TLS.
     var greeter: Greeter.Handle?
+    /// Whether the common names of client certificates stand for users.
+    var usesCommonNames: Bool
   }
 
   /// A call and what of its message has come.

@@ -1,7 +1,5 @@
-/// A bound socket and what is served to those who come by it.
+/// A socket that connections come in by, and what it serves them.
 struct Listener: Sendable {
-  enum Port: String, Sendable { case client, peer }
-
   enum Role: Sendable {
     /// gRPC, the gateway and all pages: `--listen-client-urls`.
     case all
@@ -13,11 +11,11 @@ struct Listener: Sendable {
     case metrics
   }
 
-  let fd: Int32
+  var fd: Int32
+  var role: Role
   /// As it was asked for.
-  let url: String
-  let port: Port
-  let role: Role
-  /// Nil: in clear text.
-  let files: TLSFiles?
+  var url: String
+  var isSecure: Bool
+  /// What it is secured with; nil in clear text.
+  var files: TLSFiles?
 }

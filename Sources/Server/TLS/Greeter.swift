@@ -213,7 +213,7 @@ struct Greeter: ~Copyable {
     if let held = complaints.admit(Clock.monotonic()) {
       let certificate = guest.stream.peerCertificate
       shared.log.warn(
-        "rejected connection on \(listener.port) endpoint",
+        "rejected connection on client endpoint",
         ("remote-addr", guest.socket.peerName), ("listener", listener.url),
         ("ip-addresses", certificate?.addresses.joined(separator: ",") ?? ""),
         ("dns-names", certificate?.dnsNames.joined(separator: ",") ?? ""), ("error", why),
