@@ -10,6 +10,7 @@ extension Services {
     guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
     calls.insert(Call(method: .range, needsLeader: false, deadline: .max), as: id)
     calls[id]?.hasRequest = true
+    calls[id]?.isOwn = true
     // A key that hardly anyone has, without its value.
     let key: [UInt8] = [0]
     var message: [UInt8] = []

@@ -10,6 +10,7 @@ struct Head {
   var method = Slice.empty
   var path = Slice.empty
   var token = Slice.empty
+  var clientVersion = Slice.empty
   var timeout: UInt64?
   var needsLeader = false
   var isGRPC = false
@@ -34,6 +35,7 @@ struct Head {
       case 5 where Self.matches(name, "token"): token = field.value
       case 13 where Self.matches(name, "authorization") && token.isEmpty: token = field.value
       case 13 where Self.matches(name, "grpc-encoding"): encoding = field.value
+      case 18 where Self.matches(name, "client-api-version"): clientVersion = field.value
       default: break
       }
     }

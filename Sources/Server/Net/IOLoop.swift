@@ -62,6 +62,7 @@ struct IOLoop: ~Copyable {
   var connections: [UInt64: Connection] = [:]
   var calls = CallTable<OpenCall>(givesNumbers: true)
   var dirty: [Connection] = []
+  var clients = ClientVersions()
   /// Connections of HTTP/1.1 whose next request may be served.
   var resumable: [Connection] = []
   var out = Outbox()
@@ -114,6 +115,7 @@ struct IOLoop: ~Copyable {
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         services.tick(out: &out)
+        report()
       }
       if now >= nextSweep {
         nextSweep = now + Limits.sweepNanoseconds
@@ -125,6 +127,12 @@ struct IOLoop: ~Copyable {
     for connection in connections.values { takeLeave(connection) }
     shared.loops[number].stopped.withLock { $0 = true }
     shared.loops[number].stopped.signal()
+  }
+
+  /// Lets others see what was counted.
+  mutating func report() {
+    let report = LoopReport(tally: services.report(), clients: clients)
+    shared.loops[number].report.withLock { $0 = report }
   }
 
   /// Ends what is still open. Without a status of their own, streams that a GOAWAY and the end
