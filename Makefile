@@ -5,7 +5,7 @@ MARTLET := .build/release/martlet
 RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: run build test unit lint fix bench crash conformance clean
+.PHONY: run build test unit lint fix bench backup backup-bench crash conformance clean
 
 run: build
 	@mkdir -p build
@@ -38,6 +38,14 @@ conformance: build
 crash: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Crash
+
+backup: build
+	@scripts/setup --test
+	$(PYTEST) Tests/Backup
+
+backup-bench: build
+	@scripts/setup --test
+	.venv/bin/python Benchmarks/backup.py
 
 bench: build
 	@scripts/setup --test

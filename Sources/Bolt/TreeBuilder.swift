@@ -80,13 +80,14 @@ struct TreeBuilder {
       throw BoltError(page: nil, "a key of \(key.byteCount) bytes")
     }
     let bytes = Format.elementBytes + key.byteCount + value.byteCount
-    guard bytes <= BoltLimits.leafBytesMax / 2 else {
+    guard bytes <= BoltLimits.leafBytesMax / 2 - Format.headerBytes else {
       throw BoltError(page: nil, "a value of \(value.byteCount) bytes")
     }
     guard lastKey.isEmpty || lastKey.rawSpan.compare(key) < 0 else {
       throw BoltError(page: nil, "rows do not come in ascending order")
     }
-    if !leaf.elements.isEmpty, leaf.bytes + bytes > fillBytes { flushLeaf(to: &output) }
+    // Two rows at least, as in bbolt: rows of about a page would else take two pages each.
+    if leaf.elements.count >= 2, leaf.bytes + bytes > fillBytes { flushLeaf(to: &output) }
     if leaf.elements.isEmpty {
       firstKey.removeAll(keepingCapacity: true)
       firstKey.append(contentsOf: key)

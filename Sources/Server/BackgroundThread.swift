@@ -49,15 +49,27 @@ struct BackgroundThread: ~Copyable {
       shared.metrics.defragmentations.set(0)
       shared.metrics.defragmentation.observe(nanoseconds: Clock.monotonic() - start)
     }
-    do throws(BackendError) {
-      try shared.backend.defragment()
+    let failure = Lock<String?>(nil)
+    let shared = shared
+    // On a thread that steps back behind those that serve; commits wait for its end.
+    Thread.start("defragment") {
+      Thread.stepBack()
+      do throws(BackendError) {
+        try shared.backend.defragment()
+      } catch {
+        let text = Self.text(error)
+        failure.withLock { $0 = text }
+      }
+    }.join()
+    let text = failure.withLock { $0 }
+    if let text {
+      shared.log.error("could not defragment the store", ("error", text))
+    } else {
       noteSizes()
-      shared.log.info("defragmented the store")
-      shared.apply.post(.defragmented(id, nil))
-    } catch {
-      shared.log.error("could not defragment the store", ("error", Self.text(error)))
-      shared.apply.post(.defragmented(id, Self.text(error)))
+      shared.log.info(
+        "defragmented the store", ("took", "\((Clock.monotonic() - start) / 1_000_000)ms"))
     }
+    shared.apply.post(.defragmented(id, text))
   }
 
   /// In steps, each behind what else has come in.

@@ -1,5 +1,6 @@
 """Damaged or unfit snapshots, and places that are taken: etcd's refusal, and nothing changes."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def set_version(path: Path, number: int) -> None:
         content[start + 4:start + 8] = number.to_bytes(4, "little")
         content[start + 56:start + 64] = fnv(content[start:start + 56]).to_bytes(8, "little")
     path.write_bytes(content)
+
+
+def rename_bucket(path: Path) -> None:
+    """A bucket that etcd 3.5 does not have."""
+    content = path.read_bytes()
+    path.write_bytes(re.sub(rb"cluster(?!Version)", b"clustex", content))
 
 
 def fnv(content: bytes) -> int:
@@ -74,7 +81,8 @@ def test_damaged(snapshot: Path, tmp_path: Path, damage: str) -> None:
     (lambda path: cut(path, 0), "file size too small"),
     (lambda path: set_version(path, 3), "version mismatch"),
     (lambda path: path.write_bytes(b"snapshot" * 1000), "invalid database"),
-], ids=["cut", "cut to 100", "empty", "version", "text"])
+    (lambda path: flip(path, 2 * PAGE + 10), "page "),
+], ids=["cut", "cut to 100", "empty", "version", "text", "freelist"])
 def test_damaged_and_told_to_skip_the_hash(
         snapshot: Path, tmp_path: Path, damage, message: str) -> None:
     damage(snapshot)
@@ -136,6 +144,15 @@ def test_the_same_words_as_etcdutl(snapshot: Path, tmp_path: Path, arguments: li
     assert ours.stderr.splitlines()[0] == found
     shutil.rmtree(tmp_path / "new", ignore_errors=True)
     assert tree(tmp_path) == before
+
+
+def test_rows_that_nobody_knows(snapshot: Path, tmp_path: Path) -> None:
+    """Rather than leaving them out."""
+    rename_bucket(snapshot)
+    done = MARTLET.run("snapshot", "restore", snapshot, "--data-dir", tmp_path / "new",
+                       "--skip-hash-check")
+    assert done.returncode == 1 and "bucket clustex" in done.stderr, done.stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_bump_and_mark_go_together(snapshot: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,8 +13,8 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, fill, put, restore_flags,
-                   save)
+from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, etcd, fill, put,
+                   restore_flags, save)
 
 FORMATS = ["simple", "table", "json", "fields"]
 SNAPSHOTS_AT_ONCE = 4
@@ -26,7 +27,7 @@ def server():
         yield server
 
 
-@pytest.mark.parametrize("tool", [ETCDCTL_34, ETCDCTL], ids=str)
+@pytest.mark.parametrize("tool", [ETCDCTL_34, ETCDCTL, MARTLET], ids=str)
 def test_all_read_what_each_client_saves(server: Server, tool: Tool, tmp_path: Path) -> None:
     path = save(server, tmp_path / "db", tool)
     content, trailer = path.read_bytes()[:-32], path.read_bytes()[-32:]
@@ -45,6 +46,30 @@ def test_status_of_etcds_snapshots(snapshots: dict, source: str) -> None:
     for words in FORMATS:
         assert MARTLET("snapshot", "status", path, "-w", words) == ETCDUTL(
             "snapshot", "status", path, "-w", words)
+
+
+@pytest.mark.parametrize("version", ["3.5", "3.4"])
+def test_martlet_saves_from_etcd(version: str, tmp_path: Path) -> None:
+    """The same bytes as etcdctl."""
+    with etcd(version) as source:
+        fill(source.start())
+        first = save(source, tmp_path / "a", MARTLET)
+        assert first.read_bytes() == save(source, tmp_path / "b").read_bytes()
+
+
+def test_saves_that_fail_leave_no_file(server: Server, tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        for endpoint, message in [
+            (f"127.0.0.1:{nobody.getsockname()[1]}", "connection refused"),
+            (f"https://{server.address}", "only http"),
+            (f"{server.address},127.0.0.1:1", "one selected node"),
+        ]:
+            done = MARTLET.run("snapshot", "save", tmp_path / "db", "--endpoints", endpoint)
+            assert done.returncode != 0 and message in done.stderr, done.stderr
+    done = MARTLET.run("snapshot", "save", tmp_path / "none" / "db", "--endpoints", server.address)
+    assert done.returncode != 0 and "could not open" in done.stderr
+    assert not list(tmp_path.iterdir())
 
 
 def test_called_by_the_name_of_etcdutl(server: Server, tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def etcd(version: str, **options: object) -> Server:
 
 def save(server: Server, path: Path, tool: Tool = ETCDCTL) -> Path:
     """A snapshot of a running server."""
-    tool("--endpoints", server.address, "snapshot", "save", path)
+    printed = tool("snapshot", "save", path, "--endpoints", server.address)
+    assert f"Snapshot saved at {path}" in printed
     return path
 
 

@@ -7,6 +7,7 @@ public enum BackupCommand {
   private enum Status {
     static let failure: Int32 = 1
     static let badFeature: Int32 = 4
+    static let interrupted: Int32 = 5
     static let badArguments: Int32 = 128
   }
 
@@ -45,6 +46,7 @@ public enum BackupCommand {
     case "save" where program == "etcdutl":
       return fail(
         "In order to download snapshot use: `etcdctl snapshot save ...`", Status.badArguments)
+    case "save": return save(&line)
     default:
       Console.write(usage(program))
       return 0
@@ -76,6 +78,28 @@ public enum BackupCommand {
       return 0
     } catch {
       return fail(error.text, Status.failure)
+    }
+  }
+
+  // MARK: save
+
+  private static func save(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(flags: ["endpoints"], switches: [])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard line.plain.count == 1 else {
+      return fail("snapshot save expects one argument", Status.badArguments)
+    }
+    let known = Console.environment().first { $0.name == "ETCDCTL_ENDPOINTS" }?.value
+    let endpoint = line["endpoints"] ?? known ?? "127.0.0.1:2379"
+    do throws(BackupError) {
+      try Save(endpoint: endpoint, path: line.plain[0]).run()
+      Console.write("Snapshot saved at \(line.plain[0])\n")
+      return 0
+    } catch {
+      return fail(error.text, Status.interrupted)
     }
   }
 
@@ -163,6 +187,9 @@ public enum BackupCommand {
       """
     if program != "etcdutl" {
       text += """
+
+          martlet snapshot save <filename> [--endpoints <host:port>]
+            Fetches a snapshot from a running server.
 
           martlet export <data directory> <new directory> [--wal-dir <directory>]
             Makes a data directory for etcd from that of a stopped Martlet.

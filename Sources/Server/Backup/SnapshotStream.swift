@@ -16,6 +16,8 @@ final class SnapshotStream: Sendable {
     /// Bytes made and not yet taken.
     static let bytesMax = 1 << 20
     static let blobBytes = 64 << 10
+    /// What a loop moves in one wake, so that its other clients do not wait for long.
+    static let bytesPerWake = 256 << 10
     static let stallNanoseconds: UInt64 = 30_000_000_000
     /// Snapshots that may be under way at once.
     static let streamsMax = 4
@@ -87,6 +89,7 @@ final class SnapshotStream: Sendable {
   /// Starts the thread: what the backend holds now is what the client gets.
   func start(_ shared: Shared) {
     _ = Thread.start("snapshot") {
+      Thread.stepBack()
       let ending = self.run(shared)
       self.state.withLock { $0.ending = ending }
       shared.snapshots.withLock { $0 -= 1 }
@@ -168,5 +171,6 @@ final class SnapshotStream: Sendable {
     return ending
   }
 
-  private func wake() { loop.box.post(.snapshot(call)) }
+  /// Has the loop come back for more.
+  func wake() { loop.box.post(.snapshot(call)) }
 }

@@ -28,8 +28,11 @@ extension IOLoop {
   /// Sends what has been made of a snapshot while the client takes it.
   mutating func forwardSnapshot(_ id: CallID) {
     guard let stream = snapshots[id] else { return }
+    var moved = 0
     while let call = calls[id], isWritable(call) {
+      if moved >= SnapshotStream.Limits.bytesPerWake { return stream.wake() }
       if let message = stream.take() {
+        moved += message.count
         services.snapshot(id, message.rawSpan, out: &out)
         deliver()
         continue
