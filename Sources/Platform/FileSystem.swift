@@ -31,6 +31,12 @@ public enum FileSystem {
     return fd
   }
 
+  /// Whether there is a file of bytes, and no directory or device.
+  public static func isFile(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+  }
+
   /// Opens a file that is there, and waits for none that is a pipe.
   public static func openForReading(_ path: String) throws(Errno) -> Int32 {
     let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)

@@ -1,11 +1,9 @@
-internal import Glibc
-
 /// A line on standard error that is written over again and again, where a person sits before it.
 public struct ProgressLine {
   private let isTerminal: Bool
   private var width = 0
 
-  public init() { isTerminal = isatty(2) == 1 }
+  public init() { isTerminal = Console.errorIsTerminal }
 
   /// Shows `text` in place of what was shown before; nothing when standard error is no terminal.
   public mutating func show(_ text: String) {

@@ -90,15 +90,23 @@ def test_a_running_server_is_not_checked(member: Server) -> None:
     assert code == 1 and "in use" in output
 
 
-def test_what_is_no_data_directory(tmp_path: Path, member: Server) -> None:
+def test_what_is_not_our_data_directory(tmp_path: Path, member: Server) -> None:
     assert check(tmp_path)[0] == 1
     assert "is not a data directory" in check(tmp_path / "nothing")[1]
-    (snap(member) / "db").write_bytes(b"bolt")
-    (member.data_dir / "member" / "martlet.format").unlink()
-    assert "etcd's" in check(member.data_dir)[1]
+    (member.data_dir / "member" / "martlet.format").write_bytes(b"martlet data format 9\n")
+    assert "format" in check(member.data_dir)[1]
 
 
-@pytest.mark.parametrize("line", [[], ["--fix", "x"], ["a", "b"], [""]])
+def test_a_log_in_a_directory_of_its_own(member: Server, tmp_path: Path) -> None:
+    wal = tmp_path / "log"
+    shutil.move(member.data_dir / "member" / "wal", wal)
+    code, output = check(member.data_dir)
+    assert code == 1 and "--wal-dir" in output
+    assert check(member.data_dir, "--wal-dir", str(wal))[0] == 0
+    assert check(member.data_dir, f"--wal-dir={wal}")[0] == 0
+
+
+@pytest.mark.parametrize("line", [[], ["--fix", "x"], ["a", "b"], [""], ["a", "--wal-dir"]])
 def test_a_line_that_cannot_be_read(line: list[str]) -> None:
     done = subprocess.run([paths.MARTLET, "check", *line], capture_output=True, text=True)
     assert done.returncode == 2 and "Usage" in done.stderr
@@ -203,7 +211,8 @@ def test_a_store_of_another_time(early_and_late: tuple[Specimen, Specimen]) -> N
 
 def test_leftovers_go_when_told(member: Server) -> None:
     names = ["wal/0000000000000009-0000000000000999.wal.tmp", "wal/0.wal.broken",
-             "snap/0-0.snap.tmp", "snap/store.lmdb.defrag3", "snap/store.lmdb.defrag3-lock"]
+             "snap/0-0.snap.tmp", "snap/store.lmdb.defrag3", "snap/store.lmdb.defrag3-lock",
+             "snap/store.lmdb.import"]
     left = [member.data_dir / "member" / name for name in names]
     for path in left:
         path.write_bytes(b"left")

@@ -47,6 +47,10 @@ extension Store {
       guard let row = RevisionKey.read(key), let fields = KeyValueBytes(value) else {
         return false
       }
+      rows += 1
+      if rows & 0xffff == 0 { progress(rows) }
+      // A restore that lets the revision jump leaves a row without anything in it.
+      guard value.byteCount > 0 else { return true }
       let name = value.extracting(fields.key)
       let hit = store.index.find(name, at: row.revision.main)
       let before = history.find(name, at: store.currentRevision)
@@ -76,8 +80,6 @@ extension Store {
         history.restore(
           name, created: found.created, modified: row.revision, version: found.version)
       }
-      rows += 1
-      if rows & 0xffff == 0 { progress(rows) }
       return true
     }
     reader.reset()

@@ -9,66 +9,48 @@ internal import WAL
 /// One run over one data directory.
 struct Checker {
   let root: String
+  let wal: String
   let repairs: Bool
-  /// Faults found and not repaired.
-  private(set) var faults = 0
-  var progress = ProgressLine()
+  var report = CheckReport()
   /// What the log gave; nil when it cannot be read.
   var log: LogSurvey?
+  /// Whether etcd wrote the directory, and no server of ours has taken it over.
+  private var isEtcds = false
   /// The newest snapshot that a start would use.
   var snapshot: Snapshot?
 
-  init(root: String, repairs: Bool) {
+  /// The log is in `wal`, or where it is unless told otherwise.
+  init(root: String, wal: String?, repairs: Bool) {
     self.root = root
+    self.wal = wal ?? root + "/member/wal"
     self.repairs = repairs
   }
 
   var member: String { root + "/member" }
-  var wal: String { member + "/wal" }
   var snap: String { member + "/snap" }
   var store: String { snap + "/store.lmdb" }
 
-  private mutating func line(_ kind: String, _ part: String, _ text: String) {
-    progress.clear()
-    func pad(_ text: String) -> String {
-      text + String(repeating: " ", count: max(1, 10 - text.count))
-    }
-    Console.write(pad(kind) + pad(part) + text + "\n")
-  }
-
-  mutating func fine(_ part: String, _ text: String) { line("ok", part, text) }
-  /// What an operator may want to know and no start minds.
-  mutating func note(_ part: String, _ text: String) { line("note", part, text) }
-  mutating func repaired(_ part: String, _ text: String) { line("repaired", part, text) }
-  mutating func wrong(_ part: String, _ text: String) {
-    faults += 1
-    line("wrong", part, text)
-  }
-
   mutating func run() {
-    guard let lock = begin() else { return end() }
+    defer { report.end() }
+    guard let lock = begin() else { return }
     defer { if lock >= 0 { FileSystem.close(lock) } }
     checkLeftovers()
     checkLog()
     checkSnapshots()
-    checkStore()
-    end()
-  }
-
-  private mutating func end() {
-    progress.clear()
-    Console.write(
-      faults == 0 ? "nothing is wrong\n" : "\(faults) fault\(faults == 1 ? "" : "s") found\n")
+    guard isEtcds else { return checkStore() }
+    var db = SnapshotChecker(path: snap + "/db")
+    db.report = report
+    db.run()
+    report = db.report
   }
 
   /// Sees that this is a data directory that nobody uses; the lock's descriptor, -1 when there is
   /// none, nil when the check cannot go on.
   private mutating func begin() -> Int32? {
     guard FileSystem.exists(member) else {
-      wrong("directory", "\(root) is not a data directory: it has no 'member' in it")
+      report.wrong("directory", "\(root) is not a data directory: it has no 'member' in it")
       return nil
     }
-    let lockPath = member + "/martlet.lock"
     let format = member + "/martlet.format"
     do throws(Errno) {
       if FileSystem.exists(format) {
@@ -76,25 +58,27 @@ struct Checker {
         defer { FileSystem.close(fd) }
         let text = String(decoding: try FileSystem.read(fd, at: 0, count: 256), as: UTF8.self)
         guard text == DataDirectory.format else {
-          wrong("directory", "\(format) names a format that this version does not read")
+          report.wrong("directory", "\(format) names a format that this version does not read")
           return nil
         }
       } else if FileSystem.exists(snap + "/db") {
-        wrong("directory", "\(root) is etcd's, not Martlet's: \(snap)/db is a bbolt file")
-        return nil
+        isEtcds = true
+        report.note("directory", "\(root) is etcd's: a start of Martlet imports \(snap)/db")
       } else {
-        wrong("directory", "\(format) is missing")
+        report.wrong("directory", "\(format) is missing")
       }
+      let lockPath = isEtcds ? snap + "/db" : member + "/martlet.lock"
       guard FileSystem.exists(lockPath) else { return -1 }
       let lock = try FileSystem.openForReading(lockPath)
-      guard try FileSystem.lock(lock) else {
+      // etcd locks its own file.
+      guard try isEtcds ? FileSystem.lockShared(lock) : FileSystem.lock(lock) else {
         FileSystem.close(lock)
-        wrong("directory", "\(root) is in use by another process; stop it first")
+        report.wrong("directory", "\(root) is in use by another process; stop it first")
         return nil
       }
       return lock
     } catch {
-      wrong("directory", "\(root) cannot be read: \(error)")
+      report.wrong("directory", "\(root) cannot be read: \(error)")
       return nil
     }
   }
@@ -106,20 +90,21 @@ struct Checker {
       guard let names = try? FileSystem.list(directory) else { continue }
       for name in names {
         let isOld = name.hasSuffix(".broken")
-        guard isOld || name.hasSuffix(".tmp") || name.hasPrefix("store.lmdb.defrag") else {
-          continue
-        }
+        let isUnfinished =
+          name.hasSuffix(".tmp") || name.hasPrefix("store.lmdb.defrag")
+          || name.hasPrefix("store.lmdb.import")
+        guard isOld || isUnfinished else { continue }
         let path = directory + "/" + name
         let what = isOld ? "was set aside as broken" : "was left by an interrupted write"
         guard repairs else {
-          note("leftover", "\(path) \(what)")
+          report.note("leftover", "\(path) \(what)")
           continue
         }
         do throws(Errno) {
           try FileSystem.remove(path)
-          repaired("leftover", "\(path) \(what): removed")
+          report.repaired("leftover", "\(path) \(what): removed")
         } catch {
-          wrong("leftover", "\(path) cannot be removed: \(error)")
+          report.wrong("leftover", "\(path) cannot be removed: \(error)")
         }
       }
     }
@@ -130,13 +115,13 @@ struct Checker {
   private mutating func checkLog() {
     guard FileSystem.exists(wal) else {
       if FileSystem.exists(store) {
-        wrong("log", "\(wal) is missing, and there is a store")
+        report.wrong("log", "\(wal) is missing, and there is a store [--wal-dir]")
       } else {
-        note("log", "\(wal) is not there yet: no server has written here")
+        report.note("log", "\(wal) is not there yet: no server has written here")
       }
       return
     }
-    progress.show("reading the log")
+    report.progress.show("reading the log")
     let files = SnapshotStore(ReadingDisk(), directory: snap)
     var newest: Snapshot?
     do throws(WALError) {
@@ -152,13 +137,13 @@ struct Checker {
         entries.isEmpty
         ? "no entries" : "entries \(entries[0].index.rawValue) to \(survey.lastIndex.rawValue)"
       let state = survey.recovered.hardState
-      fine(
+      report.fine(
         "log",
         "\(wal): files: \(survey.files.count), \(range), committed \(state.commit.rawValue), "
           + "term \(state.term.rawValue)")
       if let torn = survey.torn { cutTail(torn) }
     } catch {
-      wrong("log", error.text)
+      report.wrong("log", error.text)
     }
   }
 
@@ -174,15 +159,15 @@ struct Checker {
 
   private mutating func cutTail(_ torn: LogSurvey.Place) {
     let what = "\(torn.file): the last record is torn at offset \(torn.offset)"
-    guard repairs else { return wrong("log", "\(what) [--repair cuts it off]") }
+    guard repairs else { return report.wrong("log", "\(what) [--repair cuts it off]") }
     do throws(WALError) {
       var recovered = Recovered()
       let start =
         snapshot.map { SnapshotMarker(index: $0.metadata.index, term: $0.metadata.term) } ?? .none
       _ = try Log.open(OSDisk(syncs: true), directory: wal, recovered: &recovered) { _, _ in start }
-      repaired("log", recovered.repair ?? what)
+      report.repaired("log", recovered.repair ?? what)
     } catch {
-      wrong("log", "\(what) and cannot be cut off: \(error.text)")
+      report.wrong("log", "\(what) and cannot be cut off: \(error.text)")
     }
   }
 
@@ -192,32 +177,33 @@ struct Checker {
     let files = SnapshotStore(ReadingDisk(), directory: snap)
     let names: [String]
     do throws(DiskError) { names = try files.names() } catch {
-      return wrong("snapshots", error.text)
+      return report.wrong("snapshots", error.text)
     }
     var whole = 0
     for name in names {
       let path = snap + "/" + name
       do throws(DiskError) {
         guard let found = try files.load(name) else {
-          wrong("snapshots", "\(path): its checksum, or its name, does not match what is in it")
+          report.wrong(
+            "snapshots", "\(path): its checksum, or its name, does not match what is in it")
           continue
         }
         let tree: V2Tree?
         do { tree = try V2Tree(snapshot: found.data) } catch { tree = nil }
         guard let tree, (try? Cluster(tree: tree)) != nil else {
-          wrong("snapshots", "\(path): the members in it cannot be read")
+          report.wrong("snapshots", "\(path): the members in it cannot be read")
           continue
         }
         whole += 1
         let marker = SnapshotMarker(index: found.metadata.index, term: found.metadata.term)
         if let log, !log.recovered.markers.contains(marker) {
-          note("snapshots", "\(path): the log does not confirm it; a start passes it over")
+          report.note("snapshots", "\(path): the log does not confirm it; a start passes it over")
         }
       } catch {
-        wrong("snapshots", error.text)
+        report.wrong("snapshots", error.text)
       }
     }
     let start = snapshot.map { ", a start uses the one at entry \($0.metadata.index.rawValue)" }
-    fine("snapshots", "\(snap): \(whole) of \(names.count) whole\(start ?? "")")
+    report.fine("snapshots", "\(snap): \(whole) of \(names.count) whole\(start ?? "")")
   }
 }
