@@ -16,6 +16,7 @@ let layers: [(module: String, imports: [String])] = [
   ("HTTP1", ["Basics"]),
   // C libraries, each behind one owner
   ("API", ["Basics", "CEtcdProtos", "CProtobufC"]),
+  ("Peers", ["Basics", "Raft", "API", "HTTP1"]),
   ("HTTP2", ["Basics", "CNGHTTP2"]),
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
@@ -28,8 +29,8 @@ let layers: [(module: String, imports: [String])] = [
   (
     "Server",
     [
-      "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "HTTP2", "TLS", "LMDB",
-      "Membership", "Lease", "Replica", "Services", "Config",
+      "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "Peers", "HTTP2", "TLS",
+      "LMDB", "Membership", "Lease", "Replica", "Services", "Config",
     ]
   ),
 ]
@@ -65,8 +66,8 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "Peers", "HTTP2",
+  "LMDB", "Membership", "Services", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }
