@@ -11,6 +11,7 @@ let layers: [(module: String, imports: [String])] = [
   ("Raft", ["Basics"]),
   ("WAL", ["Basics", "Raft"]),
   ("MVCC", ["Basics"]),
+  ("Bolt", ["Basics", "MVCC"]),
   ("Lease", ["Basics"]),
   ("GRPC", ["Basics", "CZlib"]),
   ("HTTP1", ["Basics"]),
@@ -66,8 +67,8 @@ let settings: [SwiftSetting] = [
 
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
-  "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "Peers", "HTTP2",
-  "LMDB", "Membership", "Services", "Config",
+  "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "GRPC", "HTTP1", "API", "Peers",
+  "HTTP2", "LMDB", "Membership", "Services", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

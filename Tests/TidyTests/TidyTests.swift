@@ -39,8 +39,8 @@ import Testing
   }()
 
   static let pure: Set<String> = [
-    "Basics", "Raft", "WAL", "MVCC", "Lease", "Auth", "GRPC", "HTTP1", "Peers", "Membership",
-    "Replica", "Services",
+    "Basics", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "Peers",
+    "Membership", "Replica", "Services",
   ]
 
   @Test func `the layer table was read`() {
