@@ -30,8 +30,8 @@ let layers: [(module: String, imports: [String])] = [
   (
     "Server",
     [
-      "Basics", "Platform", "Raft", "WAL", "MVCC", "GRPC", "HTTP1", "API", "Peers", "HTTP2", "TLS",
-      "LMDB", "Membership", "Lease", "Replica", "Services", "Config",
+      "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "GRPC", "HTTP1", "API", "Peers",
+      "HTTP2", "TLS", "LMDB", "Membership", "Lease", "Replica", "Services", "Config",
     ]
   ),
 ]

@@ -18,6 +18,7 @@ public struct Options: Sendable {
   public var initialCluster: [InitialMember]
   public var initialClusterToken: String
   public var isNewCluster: Bool
+  public var forceNewCluster: Bool
   public var strictReconfigCheck: Bool
   public var quotaBytes: Int64
   public var batchNanoseconds: UInt64
@@ -72,6 +73,7 @@ extension Options {
       settings.text("advertise-client-urls"), flag: "advertise-client-urls")
     initialClusterToken = settings.text("initial-cluster-token")
     isNewCluster = settings.text("initial-cluster-state") == "new"
+    forceNewCluster = settings.flag("force-new-cluster")
     strictReconfigCheck = settings.flag("strict-reconfig-check")
     quotaBytes = settings.number("quota-backend-bytes")
     if quotaBytes == 0 { quotaBytes = 2 << 30 }

@@ -57,11 +57,11 @@ public struct Probe: Sendable {
 
   public mutating func failed() { isHealthy = false }
 
-  /// Takes an answer `{"OK":true,"Time":"2006-01-02T15:04:05.999999999Z"}` that took
+  /// Takes an answer `{"OK":true,"Now":"2006-01-02T15:04:05.999999999Z"}` that took
   /// `roundTrip`; `wall` is our clock when it came. False when it is none.
   public mutating func answered(_ body: [UInt8], roundTrip took: UInt64, wall: UInt64) -> Bool {
     let text = String(decoding: body.prefix(256), as: UTF8.self)
-    guard text.contains("\"OK\":true"), let start = text.firstRange(of: "\"Time\":\"") else {
+    guard text.contains("\"OK\":true"), let start = text.firstRange(of: "\"Now\":\"") else {
       isHealthy = false
       return false
     }
@@ -81,7 +81,7 @@ public struct Probe: Sendable {
 
   /// The answer to a probe of another member at the time `wall`.
   public static func answer(wall: UInt64) -> [UInt8] {
-    Array("{\"OK\":true,\"Time\":\"\(Timestamp.text(wall))\"}\n".utf8)
+    Array("{\"OK\":true,\"Now\":\"\(Timestamp.text(wall))\"}\n".utf8)
   }
 }
 

@@ -26,26 +26,41 @@ struct ApplyThread: ~Copyable {
     static let hashRowsPerStep = 2000
     /// After how long an unseen publication is tried again.
     static let publishNanoseconds: UInt64 = 5_000_000_000
+    /// Between two proposals of the cluster's version.
+    static let versionNanoseconds: UInt64 = 1_000_000_000
+    /// What a removed member still does for the others. etcd: `stopWithDelay`.
+    static let farewellNanoseconds: UInt64 = 1_000_000_000
   }
 
-  private let shared: Shared
-  private let settings: Settings
+  let shared: Shared
+  let settings: Settings
   private var outcome: Outcome
   private var inbox: [ApplyInput] = []
   private var nextTick: UInt64 = 0
-  private var dirtySince: UInt64?
-  private var snapshotIndex: LogIndex
+  var dirtySince: UInt64?
+  var snapshotIndex: LogIndex
   /// A snapshot waits for the store to hold everything up to it.
-  private var pendingSnapshot: Snapshot?
+  var pendingSnapshot: Snapshot?
   private var isPublished = false
   private var publishAgainAt: UInt64 = 0
   /// What was applied when the publication was proposed; every start publishes once.
   private var publishedSince: LogIndex?
-  private var isVersionProposed = false
+  /// When the cluster's version was last proposed; not again before it may have been seen.
+  private var versionProposedAt: UInt64 = 0
   /// What the store held when it was frozen last, and what it holds durably.
-  private var frozenIndex = LogIndex.zero
-  private var storedIndex = LogIndex.zero
+  var frozenIndex = LogIndex.zero
+  var storedIndex = LogIndex.zero
   private var isLeader = false
+  /// Members that a snapshot is to be made for.
+  var exports: [NodeID] = []
+  /// A snapshot takes the place of the state; what comes meanwhile waits.
+  var restoring: Snapshot?
+  var isRestoreOrdered = false
+  private var deferred: [ApplyInput] = []
+  /// Applied and not told to Raft yet.
+  private var appliedIndex: LogIndex?
+  /// When this member stops, having been removed: the others hear of it first.
+  private var removedAt: UInt64?
   /// Told to stop: the store is committed once more.
   private var isEnding = false
   private var ids: RequestIDs
@@ -54,7 +69,7 @@ struct ApplyThread: ~Copyable {
     self.shared = shared
     self.settings = settings
     self.snapshotIndex = snapshotIndex
-    outcome = Outcome(loops: shared.loops.count)
+    outcome = Outcome(loops: shared.loops.count + 1)
     let member = shared.board.withLock { $0.status.member }
     // The replica's own number: answers to these go nowhere.
     ids = RequestIDs(
@@ -63,14 +78,25 @@ struct ApplyThread: ~Copyable {
 
   consuming func run() {
     nextTick = Clock.monotonic() + Limits.tickNanoseconds
+    announceMembers()
     while true {
+      // While stores change the replica is the store thread's.
       let isBusy =
-        shared.replica.isHashing || (shared.replica.isCompacting && hasRoom)
+        restoring == nil
+        && (shared.replica.isHashing || (shared.replica.isCompacting && hasRoom))
       let commitAt = dirtySince.map { $0 + commitDelay } ?? .max
-      let deadline = isBusy ? 0 : min(nextTick, commitAt)
+      let deadline = restoring != nil ? .max : isBusy ? 0 : min(nextTick, commitAt)
       shared.apply.wait(until: deadline, into: &inbox)
       let now = Clock.monotonic()
+      if restoring != nil {
+        if holdBack() { continue }
+      }
       if take(now) { isEnding = true }
+      if restoring != nil {
+        deliver()
+        restoreIfDue()
+        continue
+      }
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
@@ -86,7 +112,10 @@ struct ApplyThread: ~Copyable {
   }
 
   private var commitDelay: UInt64 {
-    shared.replica.store.isCommitting ? 1_000_000_000 : settings.batchNanoseconds
+    guard restoring == nil, shared.replica.store.isCommitting else {
+      return settings.batchNanoseconds
+    }
+    return 1_000_000_000
   }
 
   private var hasRoom: Bool {
@@ -99,14 +128,24 @@ struct ApplyThread: ~Copyable {
       for query in queries { shared.replica.query(query, now: now, into: &outcome) }
     }
     var ends = false
-    for input in inbox {
+    for (place, input) in inbox.enumerated() {
       switch input {
       case .queries: break
       case .committed(let entries, let commit): apply(entries, commit: commit, now)
       case .standing(let standing):
         isLeader = standing.role == .leader
-        isVersionProposed = false
+        versionProposedAt = 0
         shared.replica.roleChanged(leads: isLeader ? standing.term : nil, now: now)
+      case .snapshotWanted(let member):
+        if !exports.contains(member) { exports.append(member) }
+      case .restore(let snapshot):
+        begin(snapshot)
+        for later in inbox[(place + 1)...] {
+          if case .queries = later { continue }
+          deferred.append(later)
+        }
+        return ends
+      case .restored: restored()
       case .stored(let failure): stored(failure)
       case .defragmented(let id, let failure):
         shared.replica.defragmented(
@@ -121,7 +160,7 @@ struct ApplyThread: ~Copyable {
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
-    shared.raft.post(.applied(shared.replica.appliedIndex))
+    appliedIndex = shared.replica.appliedIndex
     shared.metrics.proposalsApplied.add(entries.count)
     shared.board.withLock { board in
       board.status.commitIndex = max(board.status.commitIndex, commit)
@@ -159,17 +198,22 @@ struct ApplyThread: ~Copyable {
       }
     }
     if !outcome.proposals.isEmpty { shared.raft.post(.proposals(outcome.proposals)) }
+    if !outcome.completions[shared.peerLoop].isEmpty {
+      shared.peers.box.post(.completions(outcome.completions[shared.peerLoop]))
+    }
+    // Raft takes a change of the members into force before it hears that it was applied.
     if !outcome.configurations.isEmpty {
       shared.raft.post(.configurations(outcome.configurations))
     }
+    if let index = appliedIndex { shared.raft.post(.applied(index)) }
+    appliedIndex = nil
+    if outcome.membershipChanged { announceMembers() }
     for id in outcome.defragmentations { shared.background.post(.defragment(id)) }
-    if outcome.removedSelf {
-      shared.log.fatal("this member was removed from the cluster and stops")
-    }
+    if outcome.removedSelf { removedAt = Clock.monotonic() }
     outcome.removeAll()
   }
 
-  private func updateBoard() {
+  func updateBoard() {
     let store = (
       revision: shared.replica.store.currentRevision,
       compactRevision: shared.replica.store.compactRevision, keys: shared.replica.store.keyCount
@@ -206,11 +250,11 @@ struct ApplyThread: ~Copyable {
         propose(V2Request.publish(member, id: ids.next()))
       }
     }
-    if isLeader, !isVersionProposed, isPublished,
-      shared.replica.cluster.version != settings.serverVersion.cluster
+    if isLeader, isPublished, now >= versionProposedAt, let version = wantedVersion(),
+      version != shared.replica.cluster.version
     {
-      isVersionProposed = true
-      propose(V2Request.version(settings.serverVersion.cluster, id: ids.next()))
+      versionProposedAt = now + Limits.versionNanoseconds
+      propose(V2Request.version(version, id: ids.next()))
     }
   }
 
@@ -231,16 +275,48 @@ struct ApplyThread: ~Copyable {
 
   private mutating func store(_ now: UInt64) {
     snapshotIfDue()
+    exportIfWanted(now)
+    stopIfRemoved(now)
     guard !shared.replica.store.isCommitting, let since = dirtySince,
       now >= since + settings.batchNanoseconds || pendingSnapshot != nil || isEnding
         || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
     else { return }
+    freeze()
+  }
+
+  /// Has what is in the write buffer committed.
+  mutating func freeze() {
     shared.storeLock.lockForWriting()
     let buffer = shared.replica.store.freeze()
     shared.storeLock.unlock()
     dirtySince = nil
     frozenIndex = shared.replica.appliedIndex
     shared.background.post(.commit(buffer))
+  }
+
+  private func stopIfRemoved(_ now: UInt64) {
+    guard let removedAt, now >= removedAt + Limits.farewellNanoseconds else { return }
+    shared.log.end(
+      "the member has been permanently removed from the cluster and stops; its data directory "
+        + "must be removed before it can join again")
+  }
+
+  /// While stores change: lets through what the change waits for, and keeps the rest for after.
+  /// True: nothing is to be done now.
+  private mutating func holdBack() -> Bool {
+    var through: [ApplyInput] = []
+    for input in inbox {
+      switch input {
+      case .stored, .restored: through.append(input)
+      default: deferred.append(input)
+      }
+    }
+    inbox = through
+    if case .restored? = through.last {
+      inbox += deferred
+      deferred = []
+    }
+    return inbox.isEmpty
   }
 
   private mutating func stored(_ failure: String?) {

@@ -46,15 +46,18 @@ final class Histogram: Sendable {
   }
 
   /// Prometheus' text form.
-  func text(_ name: String) -> String {
+  func text(_ name: String, label: String = "") -> String {
     let (buckets, sum, count) = state.withLock { ($0.buckets, $0.sum, $0.count) }
+    let first = label.isEmpty ? "" : label + ","
+    let alone = label.isEmpty ? "" : "{\(label)}"
     var text = ""
     var total = 0
     for (bound, amount) in zip(bounds, buckets) {
       total += amount
-      text += "\(name)_bucket{le=\"\(bound)\"} \(total)\n"
+      text += "\(name)_bucket{\(first)le=\"\(bound)\"} \(total)\n"
     }
-    text += "\(name)_bucket{le=\"+Inf\"} \(count)\n\(name)_sum \(sum)\n\(name)_count \(count)\n"
+    text += "\(name)_bucket{\(first)le=\"+Inf\"} \(count)\n"
+    text += "\(name)_sum\(alone) \(sum)\n\(name)_count\(alone) \(count)\n"
     return text
   }
 }
@@ -67,6 +70,7 @@ final class Metrics: Sendable {
   let proposalsFailed = Counter()
   let receivedBytes = Counter()
   let sentBytes = Counter()
+  let peers = PeerMetrics()
 
   /// The page of `/metrics`.
   func text(_ board: Board, startedAt: UInt64) -> String {
@@ -128,6 +132,7 @@ final class Metrics: Sendable {
       "etcd_network_client_grpc_received_bytes_total", "Bytes from clients.",
       receivedBytes.value)
     counter("etcd_network_client_grpc_sent_bytes_total", "Bytes to clients.", sentBytes.value)
+    page += peers.text
     page += Self.process(startedAt)
     return page
   }

@@ -43,10 +43,12 @@ public enum Server {
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
-    try startLoops(options, shared, status, listeners + peers)
+    try startPeers(options, recovered, shared, peers)
+    try startLoops(options, shared, status, listeners)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
+    handOver(shared, options)
     stop(shared, threads)
   }
 
@@ -84,17 +86,21 @@ public enum Server {
     status.databaseBytes = sizes.total
     status.databaseBytesInUse = sizes.inUse
     var loops: [LoopHandle] = []
+    let peers: PeerHandle
     do throws(Errno) {
-      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax) {
+      // One number is the peer thread's.
+      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax - 1) {
         loops.append(try LoopHandle())
       }
+      peers = try PeerHandle()
     } catch {
       throw StartError("cannot make a wake-up: \(error)")
     }
     return Shared(
       replica: recovered.takeReplica(), backend: recovered.backend, board: Board(status: status),
       log: log,
-      loops: loops)
+      loops: loops, peers: peers, opening: recovered.opening,
+      snapshotFiles: recovered.snapshotFiles)
   }
 
   private static func startLoops(

@@ -1,4 +1,5 @@
 public import Basics
+internal import Membership
 public import Replica
 
 /// A call of one loop; its number is never used twice.
@@ -24,6 +25,8 @@ public struct Outbox: Sendable {
   public private(set) var replies: [Reply] = []
   public var proposals: [Proposal] = []
   public var queries: [Query] = []
+  /// For the leader, which is another member or not known.
+  public var forwards: [Forward] = []
   /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
   public var readIndexTicket: UInt64?
   /// Leadership is to go to this member.
@@ -52,8 +55,32 @@ public struct Outbox: Sendable {
     replies.removeAll(keepingCapacity: true)
     proposals.removeAll(keepingCapacity: true)
     queries.removeAll(keepingCapacity: true)
+    forwards.removeAll(keepingCapacity: true)
     readIndexTicket = nil
     transferee = nil
+  }
+}
+
+/// A question that only the leader can answer, which another member was asked.
+public struct Forward: Sendable {
+  public enum Kind: Sendable {
+    case keepAlive(LeaseID)
+    case timeToLive(LeaseID, withKeys: Bool)
+    case promote(NodeID)
+  }
+
+  public var id: UInt64
+  public var kind: Kind
+
+  /// The same, for a member that leads by now.
+  public var query: Query {
+    switch kind {
+    case .keepAlive(let lease): Query(id: id, kind: .keepAlive(lease))
+    case .timeToLive(let lease, let withKeys):
+      Query(id: id, kind: .timeToLive(lease, withKeys: withKeys))
+    case .promote(let id):
+      Query(id: self.id, kind: .change(.promote(id), isHealthy: true))
+    }
   }
 }
 
@@ -81,6 +108,9 @@ public struct MemberStatus: Sendable {
   public var alarms: [Alarms.Alarm] = []
   /// Members whose log the leader knows about, and whether each has caught up with it.
   public var progress: [(member: NodeID, isReady: Bool)] = []
+  /// Since when each other member that is reachable has been. Looked up, never walked through.
+  public var activeSince: [NodeID: UInt64] = [:]
+  public var voters: [NodeID] = []
   /// Whether `grpc.health.v1` answers SERVING.
   public var isServing = true
 

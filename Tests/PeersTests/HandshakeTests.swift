@@ -143,19 +143,19 @@ import Testing
     try answer(&probe, Probe.answer(wall: wall), roundTrip: 2000, wall: wall + 1000)
     #expect(probe.clockDifference == 0)
     #expect(probe.roundTrip == 2000)
-    let theirs = Array("{\"OK\":true,\"Time\":\"2025-11-21T07:26:38.5Z\"}\n".utf8)
+    let theirs = Array("{\"OK\":true,\"Now\":\"2025-11-21T07:26:38.5Z\"}\n".utf8)
     try answer(&probe, theirs, roundTrip: 0, wall: wall)
     #expect(probe.clockDifference == 1_623_456_789)
     #expect(probe.isDrifting && probe.isHealthy)
-    let zoned = Array("{\"OK\":true,\"Time\":\"2025-11-21T08:26:40.123456789+01:00\"}".utf8)
+    let zoned = Array("{\"OK\":true,\"Now\":\"2025-11-21T08:26:40.123456789+01:00\"}".utf8)
     try answer(&probe, zoned, roundTrip: 0, wall: wall)
     #expect(probe.clockDifference == 0)
   }
 
   @Test(arguments: [
-    "", "{\"OK\":false}", "{\"OK\":true,\"Time\":\"\"}", "{\"OK\":true,\"Time\":\"9999-99-99\"}",
-    "{\"OK\":true,\"Time\":\"2025-11-21T07:26:38.Z\"}",
-    "{\"OK\":true,\"Time\":\"2025-11-21T07:26:38.12345678901Z\"}",
+    "", "{\"OK\":false}", "{\"OK\":true,\"Now\":\"\"}", "{\"OK\":true,\"Now\":\"9999-99-99\"}",
+    "{\"OK\":true,\"Now\":\"2025-11-21T07:26:38.Z\"}",
+    "{\"OK\":true,\"Now\":\"2025-11-21T07:26:38.12345678901Z\"}",
   ])
   func `what is no answer to a probe is a failure`(body: String) {
     var probe = Probe()
@@ -166,6 +166,6 @@ import Testing
 
   @Test func `the answer to a probe is as Go writes it`() {
     let text = String(decoding: Probe.answer(wall: 1_582_979_696_000_000_005), as: UTF8.self)
-    #expect(text == "{\"OK\":true,\"Time\":\"2020-02-29T12:34:56.000000005Z\"}\n")
+    #expect(text == "{\"OK\":true,\"Now\":\"2020-02-29T12:34:56.000000005Z\"}\n")
   }
 }

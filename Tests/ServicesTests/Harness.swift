@@ -32,6 +32,8 @@ final class Harness {
   var pendingProposals: [Proposal] = []
   var pendingTicket: UInt64?
   var transferee: NodeID?
+  /// Questions for another member, which leads.
+  var forwards: [Forward] = []
   /// Entries that were committed, for another replica to apply.
   var log: [Entry] = []
 
@@ -161,6 +163,7 @@ final class Harness {
     pendingProposals += outbox.proposals
     if let ticket = outbox.readIndexTicket { pendingTicket = ticket }
     if let target = outbox.transferee { transferee = target }
+    forwards += outbox.forwards
     let queries = outbox.queries
     outbox.removeAll()
     for query in queries { replica.query(query, now: now, into: &outcome) }

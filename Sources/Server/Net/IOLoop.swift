@@ -180,6 +180,8 @@ struct IOLoop: ~Copyable {
       case .events(let batch): services.events(batch, out: &out)
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
+      case .restored(let revision, let compactRevision):
+        services.storeReplaced(revision: revision, compactRevision: compactRevision)
       case .wake: break
       case .accepted(let fd): add(Socket.adopting(fd))
       case .stop: stop()
@@ -229,9 +231,18 @@ struct IOLoop: ~Copyable {
     if let ticket = out.readIndexTicket {
       shared.raft.post(.readIndex(loop: number, ticket: ticket))
     }
-    if !out.queries.isEmpty { shared.apply.post(.queries(out.queries)) }
+    if !out.queries.isEmpty { ask(out.queries) }
+    if !out.forwards.isEmpty { shared.peers.box.post(.forwards(out.forwards)) }
     if let target = out.transferee { shared.raft.post(.transfer(target)) }
     out.removeAll()
+  }
+
+  private func ask(_ queries: [Query]) {
+    let held = queries.filter(\.waitsForCommitted)
+    if !held.isEmpty { shared.raft.post(.questions(held)) }
+    if held.count < queries.count {
+      shared.apply.post(.queries(queries.filter { !$0.waitsForCommitted }))
+    }
   }
 
   private mutating func answer(_ id: CallID, _ slice: Slice) {
