@@ -131,7 +131,11 @@ public enum PeerVerdict: Equatable, Sendable {
   public init(status: Int, body: [UInt8], isStream: Bool) {
     switch status {
     case 200 where isStream, 204 where !isStream: self = .accepted
-    case 410 where isStream, 403 where !isStream: self = .removed
+    case 410 where isStream: self = .removed
+    // etcd answers so too when it takes the receiver for somebody else.
+    case 403
+    where !isStream && String(decoding: body, as: UTF8.self).contains("removed member"):
+      self = .removed
     case 412:
       var text = body[...]
       while let last = text.last, last == 10 { text.removeLast() }

@@ -55,6 +55,10 @@ struct WALThread: ~Copyable {
       case .stop: ends = true
       }
     }
+    if !mustSync, mark != nil {
+      // The commit index alone: not needed, but what is known of it spares questions at a start.
+      try wal.write()
+    }
     if mustSync {
       let start = Clock.monotonic()
       try wal.sync()

@@ -60,7 +60,9 @@ import Testing
 
   @Test(arguments: [
     (200, "", true, PeerVerdict.accepted), (204, "", false, .accepted),
-    (410, "removed member\n", true, .removed), (403, "", false, .removed),
+    (410, "removed member\n", true, .removed),
+    (403, "cannot process message from removed member\n", false, .removed),
+    (403, "cannot process message to mismatch member\n", false, .refused(403)),
     (410, "", false, .refused(410)), (412, "incompatible version\n", true, .incompatibleVersion),
     (412, "cluster ID mismatch\n", false, .clusterMismatch),
     (412, "to field mismatch\n", true, .refused(412)), (404, "", true, .refused(404)),

@@ -58,6 +58,7 @@ final class Link {
   let url: PeerURL?
 
   // An outflow's.
+  var sentBytes: Counter?
   var writer = AppendWriter()
 
   init(
@@ -110,6 +111,7 @@ final class Link {
         return false
       }
       if count == 0 { break }
+      sentBytes?.add(count)
       wroteAt = now
       sent += count
     }

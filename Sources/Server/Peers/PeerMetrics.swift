@@ -2,30 +2,59 @@ internal import Basics
 internal import Peers
 internal import Platform
 
+/// What is counted of one other member.
+final class PeerFigures: Sendable {
+  let roundTrips = Histogram(first: 0.0001, count: 16)
+  let sent = Counter()
+  let received = Counter()
+  let failures = Counter()
+}
+
 /// What is counted of each other member.
 final class PeerMetrics: Sendable {
-  private let roundTrips = Lock<[(member: NodeID, histogram: Histogram)]>([])
+  private let all = Lock<[(member: NodeID, figures: PeerFigures)]>([])
 
-  func observe(_ member: NodeID, roundTrip nanoseconds: UInt64) {
-    let histogram = roundTrips.withLock { list in
-      if let known = list.first(where: { $0.member == member }) { return known.histogram }
-      let histogram = Histogram(first: 0.0001, count: 16)
-      list.append((member, histogram))
-      return histogram
+  func figures(of member: NodeID) -> PeerFigures {
+    all.withLock { list in
+      if let known = list.first(where: { $0.member == member }) { return known.figures }
+      let figures = PeerFigures()
+      list.append((member, figures))
+      return figures
     }
-    histogram.observe(nanoseconds: nanoseconds)
   }
 
   /// Prometheus' text form.
   var text: String {
-    let name = "etcd_network_peer_round_trip_time_seconds"
-    let list = roundTrips.withLock { $0 }
+    let list = all.withLock { $0 }
     guard !list.isEmpty else { return "" }
-    var text = "# HELP \(name) Round trips to other members.\n# TYPE \(name) histogram\n"
-    for (member, histogram) in list {
-      let label = "To=\"\(Handshake.text(member.rawValue))\""
-      text += histogram.text(name, label: label)
+    var page = ""
+    func family(_ name: String, _ type: String, _ help: String) {
+      page += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
     }
-    return text
+    func counters(
+      _ name: String, _ label: String, _ help: String, _ value: (PeerFigures) -> Int
+    ) {
+      family(name, "counter", help)
+      for (member, figures) in list {
+        let id = Handshake.text(member.rawValue)
+        page += "\(name){\(label)=\"\(id)\"} \(value(figures))\n"
+      }
+    }
+    counters(
+      "etcd_network_peer_sent_bytes_total", "To", "Bytes to other members."
+    ) { $0.sent.value }
+    counters(
+      "etcd_network_peer_received_bytes_total", "From", "Bytes from other members."
+    ) { $0.received.value }
+    counters(
+      "etcd_network_peer_sent_failures_total", "To", "Messages that could not be sent."
+    ) { $0.failures.value }
+    let name = "etcd_network_peer_round_trip_time_seconds"
+    family(name, "histogram", "Round trips to other members.")
+    for (member, figures) in list {
+      let label = "To=\"\(Handshake.text(member.rawValue))\""
+      page += figures.roundTrips.text(name, label: label)
+    }
+    return page
   }
 }

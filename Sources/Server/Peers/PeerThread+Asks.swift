@@ -96,7 +96,7 @@ extension PeerThread {
     case .probe:
       let took = now - ask.startedAt
       guard remote.probe.answered(body, roundTrip: took, wall: Clock.wall()) else { return }
-      shared.metrics.peers.observe(remote.id, roundTrip: took)
+      remote.figures.roundTrips.observe(nanoseconds: took)
       if remote.probe.isDrifting {
         shared.log.warn(
           "prober found high clock drift",
@@ -116,6 +116,7 @@ extension PeerThread {
     switch ask.purpose {
     case .message:
       remote.isLossy = true
+      remote.figures.failures.add(1)
       noteInactive(remote, why)
     case .probe: remote.probe.failed()
     case .version:

@@ -202,7 +202,23 @@ extension PeerThread {
     guard message.to == handshake.member else {
       throw PeerRefusal(403, "cannot process message to mismatch member")
     }
+    meet(request)
     arrived.append(message)
+  }
+
+  /// A member that this one has not heard of yet is answered all the same, at the URLs that it
+  /// names: it may have been added later than what has been applied here. etcd: `AddRemote`.
+  private mutating func meet(_ request: Request) {
+    guard let text = request.header("x-server-from"), let id = Handshake.id(text),
+      NodeID(id) != handshake.member, remote(NodeID(id)) == nil, !members.isRemoved(NodeID(id)),
+      acquaintances.count < PeerLimits.strangersMax,
+      let urls = request.header("x-peerurls"), !urls.isEmpty
+    else { return }
+    acquaintances.append(
+      Member(
+        id: NodeID(id), name: "", peerURLs: urls.split(separator: ",").map(String.init),
+        clientURLs: [], isLearner: false))
+    align()
   }
 
   /// Turns the connection into a stream to the member that asks. etcd: `streamHandler`.
@@ -210,7 +226,10 @@ extension PeerThread {
     try handshake.check { request.header($0) }
     let (channel, from) = try handshake.stream(request.path)
     guard !members.isRemoved(from) else { throw PeerRefusal.removed }
-    guard let remote = remote(from) else { throw .unknownSender }
+    guard let remote = remote(from) else {
+      meet(request)
+      throw .unknownSender
+    }
     guard request.header("x-raft-to") == Handshake.text(handshake.member.rawValue) else {
       throw .wrongReceiver
     }
@@ -222,6 +241,7 @@ extension PeerThread {
     head.appendStreaming(to: &link.output)
     link.role = .outflow(from, channel)
     link.writer = AppendWriter()
+    link.sentBytes = remote.figures.sent
     remote.outflows[channel.rawValue] = link
     activeChanged = true
     // The member is there: no use in waiting to ask for its streams.

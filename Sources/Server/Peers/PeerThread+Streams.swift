@@ -7,8 +7,20 @@ internal import Services
 extension PeerThread {
   // MARK: Messages out
 
+  /// Puts messages on their way, appends last: encoding many of them takes a while, and they go
+  /// on a stream of their own.
+  mutating func send(_ messages: [Message]) {
+    var appends = 0
+    for message in messages {
+      if message.isAppend { appends += 1 } else { send(message) }
+    }
+    guard appends > 0 else { return }
+    if appends < messages.count { writeAll() }
+    for message in messages where message.isAppend { send(message) }
+  }
+
   /// Puts a message on its way; one that finds none is lost, which Raft expects.
-  mutating func send(_ message: Message) {
+  private mutating func send(_ message: Message) {
     guard let remote = remote(message.to) else { return }
     let append = remote.outflow(.append)
     let other = remote.outflow(.message)
@@ -25,7 +37,9 @@ extension PeerThread {
       mark(other)
     case .post: post(message, to: remote)
     case .snapshot: courier.send(message, to: remote.texts)
-    case .drop: remote.isLossy = true
+    case .drop:
+      remote.isLossy = true
+      remote.figures.failures.add(1)
     }
   }
 
@@ -115,6 +129,7 @@ extension PeerThread {
     _ link: Link, _ bytes: RawSpan, _ id: NodeID, _ channel: Channel
   ) {
     do throws(WireError) {
+      remote(id)?.figures.received.add(bytes.byteCount)
       try link.answer.receive(bytes, body: &link.body)
       guard let head = link.answer.head else { return }
       guard head.status == 200 else {
@@ -197,5 +212,11 @@ extension PeerThread {
     case .message: MessageWriter.appendHeartbeat(to: &link.chunk)
     }
     mark(link)
+  }
+}
+
+extension Message {
+  var isAppend: Bool {
+    if case .append = body { true } else { false }
   }
 }

@@ -51,6 +51,9 @@ struct PeerThread: ~Copyable {
   /// In order of their IDs.
   var remotes: [Remote] = []
   var members: PeerMembers
+  /// Members that the log has not told of yet: those of a cluster that is being joined, and
+  /// senders that were added later than this member has heard of.
+  var acquaintances: [Membership.Member]
   var dirty: [Link] = []
   /// What has come for the raft thread in this wake.
   var arrived: [Message] = []
@@ -85,6 +88,7 @@ struct PeerThread: ~Copyable {
     handshake = settings.handshake
     self.poller = poller
     members = settings.members
+    acquaintances = settings.acquaintances
     ids = RequestIDs(
       member: settings.handshake.member, startSeconds: settings.startSeconds,
       loop: shared.peerLoop)
@@ -125,7 +129,7 @@ struct PeerThread: ~Copyable {
     shared.peers.box.drain(into: &inbox)
     for input in inbox {
       switch input {
-      case .messages(let messages): for message in messages { send(message) }
+      case .messages(let messages): send(messages)
       case .members(let members):
         self.members = members
         align()
@@ -175,12 +179,12 @@ struct PeerThread: ~Copyable {
   func remote(_ id: NodeID) -> Remote? { remotes.first { $0.id == id } }
 
   /// Knows every member but this one, and nobody else.
-  private mutating func align() {
+  mutating func align() {
     var wanted = members.members
-    for member in settings.acquaintances
-    where !members.isRemoved(member.id) && !wanted.contains(where: { $0.id == member.id }) {
-      wanted.append(member)
+    acquaintances.removeAll { member in
+      members.isRemoved(member.id) || wanted.contains { $0.id == member.id }
     }
+    wanted += acquaintances
     wanted.removeAll { $0.id == handshake.member }
     for remote in remotes where !wanted.contains(where: { $0.id == remote.id }) {
       for link in remote.links { close(link) }
@@ -188,7 +192,7 @@ struct PeerThread: ~Copyable {
     remotes.removeAll { remote in !wanted.contains { $0.id == remote.id } }
     for member in wanted {
       guard let known = remote(member.id) else {
-        let remote = Remote(member.id, member.peerURLs)
+        let remote = Remote(member.id, member.peerURLs, shared.metrics.peers)
         remotes.insert(remote, at: remotes.firstIndex { $0.id > member.id } ?? remotes.count)
         continue
       }
@@ -276,7 +280,7 @@ struct PeerThread: ~Copyable {
     dirty.append(link)
   }
 
-  private mutating func writeAll() {
+  mutating func writeAll() {
     var at = 0
     while at < dirty.count {
       let link = dirty[at]

@@ -12,12 +12,44 @@ extension RaftThread {
   /// Sends what may go out beside the write, before the write is handed on, and keeps the rest
   /// until it is durable.
   mutating func send(_ output: borrowing Output) {
-    if !output.messages.isEmpty { shared.peers.box.post(.messages(output.messages)) }
+    if !output.messages.isEmpty { shared.peers.box.post(.messages(joined(output.messages))) }
     if let mark = output.mark, !output.then.isEmpty { held.append((mark, output.then)) }
     if let mark = output.mark, let snapshot = output.snapshot {
       restoring.append((mark, snapshot))
     }
     for member in output.snapshotsWanted { shared.apply.post(.snapshotWanted(member)) }
+  }
+
+  /// How many bytes of proposals go in one message.
+  private static var proposalBytes: Int { 1 << 20 }
+
+  /// The messages, with proposals for the leader that follow each other in one.
+  private func joined(_ messages: [Message]) -> [Message] {
+    guard messages.count > 1, core.role != .leader else { return messages }
+    var result: [Message] = []
+    var gathered: [Entry] = []
+    var bytes = 0
+    var leader = NodeID.none
+    func close() {
+      guard !gathered.isEmpty else { return }
+      result.append(
+        Message(from: core.config.id, to: leader, term: .zero, body: .propose(gathered)))
+      gathered = []
+      bytes = 0
+    }
+    for message in messages {
+      guard case .propose(let entries) = message.body, message.from == core.config.id else {
+        close()
+        result.append(message)
+        continue
+      }
+      if message.to != leader || bytes >= RaftThread.proposalBytes { close() }
+      leader = message.to
+      gathered += entries
+      bytes += entries.reduce(0) { $0 + $1.data.count }
+    }
+    close()
+    return result
   }
 
   /// A write is durable: what waited for it goes out.

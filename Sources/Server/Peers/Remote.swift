@@ -28,8 +28,11 @@ final class Remote {
   var isLossy = false
   var wasRefused = false
 
-  init(_ id: NodeID, _ urls: [String]) {
+  let figures: PeerFigures
+
+  init(_ id: NodeID, _ urls: [String], _ metrics: PeerMetrics) {
     self.id = id
+    figures = metrics.figures(of: id)
     texts = urls
     picker = URLPicker(urls)
   }
