@@ -1,15 +1,19 @@
 # make run   installs what is missing, builds, serves on 127.0.0.1:2379 / 2380
 # make test  the same, then every test
+# make cluster  three members on loopback, and the etcdctl lines for them
 .DELETE_ON_ERROR:
 MARTLET := .build/release/martlet
 RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: run build test unit lint fix bench backup backup-bench crash conformance clean
+.PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance clean
 
 run: build
 	@mkdir -p build
 	exec $(MARTLET) $(RUN_FLAGS)
+
+cluster: build
+	@scripts/cluster
 
 build:
 	@scripts/setup --run
@@ -20,7 +24,8 @@ test:
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
-	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup
+	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
+	  Tests/Cluster
 
 unit:
 	swift test
@@ -34,6 +39,10 @@ fix:
 conformance: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Conformance
+
+faults: build
+	@scripts/setup --test
+	FAULTS=$${FAULTS:-200} $(PYTEST) Tests/Cluster/test_faults.py
 
 crash: build
 	@scripts/setup --test

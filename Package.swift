@@ -18,6 +18,7 @@ let layers: [(module: String, imports: [String])] = [
   ("HTTP1", ["Basics"]),
   // C libraries, each behind one owner
   ("API", ["Basics", "CEtcdProtos", "CProtobufC"]),
+  ("Peers", ["Basics", "Raft", "API", "HTTP1"]),
   ("HTTP2", ["Basics", "CNGHTTP2"]),
   ("TLS", ["Basics", "COpenSSL"]),
   ("LMDB", ["Basics", "MVCC", "CLMDB"]),
@@ -33,8 +34,9 @@ let layers: [(module: String, imports: [String])] = [
   (
     "Server",
     [
-      "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "GRPC", "HTTP1", "API", "HTTP2", "TLS",
-      "LMDB", "Auth", "Bcrypt", "Membership", "Lease", "Replica", "Services", "Gateway", "Config",
+      "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "GRPC", "HTTP1", "API", "Peers",
+      "HTTP2", "TLS", "LMDB", "Auth", "Bcrypt", "Membership", "Lease", "Replica", "Services",
+      "Gateway", "Config",
     ]
   ),
 ]
@@ -73,8 +75,7 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
-  "HTTP2", "TLS", "LMDB", "Bcrypt", "Membership", "Services", "Gateway", "Config",
-  "YAML",
+  "Peers", "HTTP2", "TLS", "LMDB", "Bcrypt", "YAML", "Membership", "Services", "Gateway", "Config",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

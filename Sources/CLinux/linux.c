@@ -114,6 +114,56 @@ int martlet_accept(int fd) {
   return result(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
 }
 
+int martlet_connect_tcp(const char *host, uint16_t port) {
+  char service[8];
+  snprintf(service, sizeof service, "%u", port);
+  struct addrinfo hints = {
+      .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST};
+  struct addrinfo *found = NULL;
+  if (getaddrinfo(host, service, &hints, &found) != 0 || !found) return -EINVAL;
+  int fd = result(socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd >= 0) {
+    martlet_set_nodelay(fd);
+    if (connect(fd, found->ai_addr, found->ai_addrlen) < 0 && errno != EINPROGRESS) {
+      int code = errno;
+      close(fd);
+      fd = -code;
+    }
+  }
+  freeaddrinfo(found);
+  return fd;
+}
+
+int martlet_resolve(const char *host, char *text, size_t capacity) {
+  struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+  struct addrinfo *found = NULL;
+  int code = getaddrinfo(host, NULL, &hints, &found);
+  if (code != 0) return code == EAI_SYSTEM ? -errno : -EADDRNOTAVAIL;
+  int count = 0;
+  size_t used = 0;
+  /* IPv4 first, as Go dials. */
+  for (int pass = 0; pass < 2; pass++)
+    for (struct addrinfo *at = found; at; at = at->ai_next) {
+      if ((at->ai_family == AF_INET) != (pass == 0)) continue;
+      char name[INET6_ADDRSTRLEN];
+      if (getnameinfo(at->ai_addr, at->ai_addrlen, name, sizeof name, NULL, 0, NI_NUMERICHOST))
+        continue;
+      size_t size = strlen(name) + 1;
+      if (used + size > capacity) break;
+      memcpy(text + used, name, size);
+      used += size;
+      count++;
+    }
+  freeaddrinfo(found);
+  return count;
+}
+
+int martlet_take_error(int fd) {
+  int code = 0;
+  socklen_t size = sizeof code;
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &size) < 0 ? errno : code;
+}
+
 int martlet_bound_port(int fd) {
   struct sockaddr_storage address;
   socklen_t size = sizeof address;

@@ -283,7 +283,9 @@ extension Flag {
     Flag(
       .experimental, "experimental-snapshot-catchup-entries", .unsigned, "5000", acts: true,
       "entries kept after a snapshot"),
-    Flag(.unsafe, "force-new-cluster", .boolean, "false", "make a cluster of this member alone"),
+    Flag(
+      .unsafe, "force-new-cluster", .boolean, "false", acts: true,
+      "make a cluster of this member alone"),
     Flag(.unsafe, "unsafe-no-fsync", .boolean, "false", acts: true, "do not wait for the disk"),
     Flag(.member, "config-file", .text, "", acts: true, "YAML file to read instead of flags"),
     Flag(.member, "version", .boolean, "false", acts: true, "print the version and end"),

@@ -20,6 +20,7 @@ public struct Options: Sendable {
   public var isNewCluster: Bool
   /// Whether the first members or their token were given.
   public var namesCluster: Bool
+  public var forceNewCluster: Bool
   public var strictReconfigCheck: Bool
   public var quotaBytes: Int64
   public var batchNanoseconds: UInt64
@@ -84,6 +85,7 @@ extension Options {
     isNewCluster = settings.text("initial-cluster-state") == "new"
     namesCluster =
       settings.isGiven("initial-cluster") || settings.isGiven("initial-cluster-token")
+    forceNewCluster = settings.flag("force-new-cluster")
     strictReconfigCheck = settings.flag("strict-reconfig-check")
     quotaBytes = settings.number("quota-backend-bytes")
     if quotaBytes == 0 { quotaBytes = 2 << 30 }

@@ -42,6 +42,8 @@ public struct RequestParser: ~Copyable {
   private var scanned = 0
   private var phase = Phase.head
   private var request: Request?
+  /// The request whose body has not come whole, without what has come of it.
+  public var current: Request? { request }
   private var body: [UInt8] = []
   private var chunkExcess = 0
   private var awaitsContinue = false
@@ -114,6 +116,13 @@ public struct RequestParser: ~Copyable {
   public mutating func takeContinue() -> Bool {
     defer { awaitsContinue = false }
     return awaitsContinue && request != nil && body.isEmpty
+  }
+
+  /// Takes away what has come of the body of `current`: a body in chunks may so be larger than
+  /// what is kept of one.
+  public mutating func takeBody() -> [UInt8] {
+    defer { body = [] }
+    return body
   }
 
   // MARK: Bytes

@@ -160,15 +160,22 @@ public final class LMDBBackend: Backend {
     }
   }
 
-  private var folder: String {
+  /// Opens the file at `other` and, when `body` has put it in this one's place, uses it.
+  func open(_ other: String, _ body: () throws(BackendError) -> Void) throws(BackendError) {
+    let environment = try Environment.open(path: other, syncs: syncs, mapBytes: mapBytes)
+    try body()
+    current.withLock { $0.environment = environment }
+  }
+
+  var folder: String {
     path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
   }
 
-  private func failure(_ path: String) -> BackendError {
+  func failure(_ path: String) -> BackendError {
     .failed("\(path): \(unsafe String(cString: strerror(errno)))")
   }
 
-  private func sync(_ path: String) throws(BackendError) {
+  func sync(_ path: String) throws(BackendError) {
     let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
     guard fd >= 0 else { throw failure(path) }
     defer { close(fd) }

@@ -11,6 +11,9 @@ public enum Process {
 
   public static var processorCount: Int { max(1, Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) }
 
+  /// Lets the calling thread sleep.
+  public static func pause(milliseconds: UInt32) { usleep(milliseconds * 1000) }
+
   /// Resident memory in bytes.
   public static func residentBytes() -> Int {
     let fields = text("/proc/self/statm").split(separator: " ")

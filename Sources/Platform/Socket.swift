@@ -20,6 +20,28 @@ public struct Socket: ~Copyable, Sendable {
     Socket(fd: try check(unsafe martlet_listen_unix(path)))
   }
 
+  /// Begins to connect to a numeric address; writable once that has come to its end. Throws
+  /// `Errno.notAnAddress` for a name, which `addresses(of:)` finds the addresses of.
+  public static func connect(address: String, port: UInt16) throws(Errno) -> Socket {
+    Socket(fd: try check(unsafe martlet_connect_tcp(address, port)))
+  }
+
+  /// The numeric addresses of a name, IPv4 first. Waits for DNS, which may take seconds.
+  public static func addresses(of name: String) throws(Errno) -> [String] {
+    var text = [CChar](repeating: 0, count: 1024)
+    let count = try check(unsafe martlet_resolve(name, &text, text.count))
+    let bytes = text.map { UInt8(bitPattern: $0) }
+    return bytes.split(separator: 0, omittingEmptySubsequences: true).prefix(Int(count)).map {
+      String(decoding: $0, as: UTF8.self)
+    }
+  }
+
+  /// What the connection has failed with; nil when it has not.
+  public var failure: Errno? {
+    let code = martlet_take_error(fd)
+    return code == 0 ? nil : Errno(code)
+  }
+
   /// Takes over a descriptor that nobody else closes.
   public static func adopting(_ fd: Int32) -> Socket { Socket(fd: fd) }
 

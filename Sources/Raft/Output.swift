@@ -1,9 +1,12 @@
 public import Basics
 
 /// A write that was given out; handed back to `Core.appended` once it is durable.
-public struct WriteMark: Equatable, Sendable {
+/// Of two, the greater was given out later.
+public struct WriteMark: Comparable, Sendable {
   let sequence: UInt64
   let last: LogIndex
+
+  public static func < (a: WriteMark, b: WriteMark) -> Bool { a.sequence < b.sequence }
 }
 
 public enum Role: UInt8, Sendable {

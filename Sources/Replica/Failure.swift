@@ -51,6 +51,7 @@ extension Failure {
   public static let notEnoughStarted = Failure(
     .failedPrecondition,
     "etcdserver: re-configuration failed due to not enough started members")
+  public static let unhealthy = Failure(.unavailable, "etcdserver: unhealthy cluster")
   public static let badMemberURLs = Failure(
     .invalidArgument, "etcdserver: given member URLs are invalid")
   public static let memberNotFound = Failure(.notFound, "etcdserver: member not found")

@@ -22,11 +22,11 @@ public struct CompletionBatch: Sendable {
   public init() {}
   public var isEmpty: Bool { items.isEmpty }
 
-  mutating func append(_ id: UInt64, failure: Failure) {
+  public mutating func append(_ id: UInt64, failure: Failure) {
     items.append(Completion(id: id, failure: failure, payload: .empty))
   }
 
-  mutating func append(_ id: UInt64, response: RawSpan, authRevision: UInt64) {
+  public mutating func append(_ id: UInt64, response: RawSpan, authRevision: UInt64 = 0) {
     let payload = Slice(start: arena.count, count: response.byteCount)
     arena.append(contentsOf: response)
     items.append(

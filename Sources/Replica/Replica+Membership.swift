@@ -1,6 +1,6 @@
 internal import API
 internal import Basics
-internal import Membership
+public import Membership
 internal import MVCC
 internal import Raft
 
@@ -52,24 +52,13 @@ extension Replica {
     response.appendHeader(memberHeader)
     var listField = 2
     if case .add(let member) = change {
-      response.appendField(2, Self.encode(member).rawSpan)
+      response.appendField(2, member.message.rawSpan)
       listField = 3
     }
     for member in cluster.members {
-      response.appendField(listField, Self.encode(member).rawSpan)
+      response.appendField(listField, member.message.rawSpan)
     }
     return response
-  }
-
-  /// etcdserverpb.Member.
-  static func encode(_ member: Membership.Member) -> [UInt8] {
-    var bytes: [UInt8] = []
-    bytes.appendField(1, member.id.rawValue)
-    bytes.appendText(2, member.name)
-    for url in member.peerURLs { bytes.appendField(3, [UInt8](url.utf8).rawSpan) }
-    for url in member.clientURLs { bytes.appendField(4, [UInt8](url.utf8).rawSpan) }
-    bytes.appendField(5, member.isLearner)
-    return bytes
   }
 
   private mutating func save(_ rows: [MemberRow], isNew: Bool) {
@@ -154,5 +143,18 @@ extension ConfState {
     }
     fields.append(.init("auto_leave", .bool(autoLeave)))
     return .object(fields)
+  }
+}
+
+extension Membership.Member {
+  /// etcdserverpb.Member.
+  public var message: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.appendField(1, id.rawValue)
+    bytes.appendText(2, name)
+    for url in peerURLs { bytes.appendField(3, [UInt8](url.utf8).rawSpan) }
+    for url in clientURLs { bytes.appendField(4, [UInt8](url.utf8).rawSpan) }
+    bytes.appendField(5, isLearner)
+    return bytes
   }
 }

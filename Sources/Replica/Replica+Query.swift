@@ -14,7 +14,8 @@ public struct Query: Sendable {
     case leases
     case members
     /// A change of the configuration, to be proposed when it keeps a quorum.
-    case change(MemberChange)
+    /// `isHealthy`: whether enough members are reachable for it.
+    case change(MemberChange, isHealthy: Bool)
     case moveLeader(to: NodeID)
     /// DowngradeRequest: validate (nil), or enable the version given.
     case validateDowngrade(String)
@@ -29,6 +30,15 @@ public struct Query: Sendable {
   public var kind: Kind
   /// Who asks.
   public var who: Principal
+
+  /// Whether all that is committed has to be applied first: a lease may have been granted through
+  /// another member.
+  public var waitsForCommitted: Bool {
+    switch kind {
+    case .keepAlive, .timeToLive: true
+    default: false
+    }
+  }
 
   public init(id: UInt64, kind: Kind, by who: Principal = .none) {
     self.id = id
@@ -73,12 +83,13 @@ extension Replica {
     case .members:
       response.appendHeader(memberHeader)
       for member in cluster.members {
-        response.appendField(2, Self.encode(member).rawSpan)
+        response.appendField(2, member.message.rawSpan)
       }
       return response
-    case .change(let change):
+    case .change(let change, let isHealthy):
       if config.strictReconfiguration {
         do { try cluster.checkQuorum(change) } catch { throw Failure(error) }
+        guard isHealthy else { throw .unhealthy }
       }
       outcome.proposals.append(Proposal(id: query.id, change: change))
       return nil

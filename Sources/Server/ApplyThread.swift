@@ -29,32 +29,47 @@ struct ApplyThread: ~Copyable {
     static let hashRowsPerStep = 2000
     /// After how long an unseen publication is tried again.
     static let publishNanoseconds: UInt64 = 5_000_000_000
+    /// Between two proposals of the cluster's version.
+    static let versionNanoseconds: UInt64 = 1_000_000_000
+    /// What a removed member still does for the others. etcd: `stopWithDelay`.
+    static let farewellNanoseconds: UInt64 = 1_000_000_000
   }
 
-  private let shared: Shared
-  private let settings: Settings
+  let shared: Shared
+  let settings: Settings
   private var outcome: Outcome
   private var inbox: [ApplyInput] = []
   /// Committed entries that wait for room in the store's write buffer.
   private var backlog: [[Entry]] = []
   private var nextTick: UInt64 = 0
-  private var dirtySince: UInt64?
-  private var snapshotIndex: LogIndex
+  var dirtySince: UInt64?
+  var snapshotIndex: LogIndex
   /// A snapshot waits for the store to hold everything up to it.
-  private var pendingSnapshot: Snapshot?
+  var pendingSnapshot: Snapshot?
   private var isPublished = false
   private var publishAgainAt: UInt64 = 0
   /// What was applied when the publication was proposed; every start publishes once.
   private var publishedSince: LogIndex?
-  private var isVersionProposed = false
+  /// When the cluster's version was last proposed; not again before it may have been seen.
+  private var versionProposedAt: UInt64 = 0
   /// What the store held when it was frozen last, and what it holds durably.
-  private var frozenIndex = LogIndex.zero
-  private var storedIndex = LogIndex.zero
+  var frozenIndex = LogIndex.zero
+  var storedIndex = LogIndex.zero
   /// Snapshots that wait for the store to hold what was applied before they were asked for.
   private var snapshots: [(index: LogIndex, stream: SnapshotStream)] = []
   private var compactingSince: UInt64?
   private var hashingSince: UInt64?
   private var isLeader = false
+  /// Members that a snapshot is to be made for.
+  var exports: [NodeID] = []
+  /// A snapshot takes the place of the state; what comes meanwhile waits.
+  var restoring: Snapshot?
+  var isRestoreOrdered = false
+  private var deferred: [ApplyInput] = []
+  /// Applied and not told to Raft yet.
+  private var appliedIndex: LogIndex?
+  /// When this member stops, having been removed: the others hear of it first.
+  private var removedAt: UInt64?
   /// Told to stop: the store is committed once more.
   private var isEnding = false
   private var ids: RequestIDs
@@ -64,7 +79,7 @@ struct ApplyThread: ~Copyable {
     self.shared = shared
     self.settings = settings
     self.snapshotIndex = snapshotIndex
-    outcome = Outcome(loops: shared.loops.count)
+    outcome = Outcome(loops: shared.loops.count + 1)
     let member = shared.board.withLock { $0.status.member }
     // The replica's own number: answers to these go nowhere.
     ids = RequestIDs(
@@ -74,15 +89,26 @@ struct ApplyThread: ~Copyable {
   consuming func run() {
     nextTick = Clock.monotonic() + Limits.tickNanoseconds
     compactor = settings.compaction.map { AutoCompactor($0, now: Clock.monotonic()) }
+    announceMembers()
     while true {
+      // While stores change the replica is the store thread's.
       let isBusy =
-        shared.replica.isHashing || (shared.replica.isCompacting && hasRoom)
+        restoring == nil
+        && (shared.replica.isHashing || (shared.replica.isCompacting && hasRoom))
       let commitAt = dirtySince.map { $0 + commitDelay } ?? .max
-      let deadline = isBusy ? 0 : min(nextTick, commitAt)
+      let deadline = restoring != nil ? .max : isBusy ? 0 : min(nextTick, commitAt)
       shared.apply.wait(until: deadline, into: &inbox)
       let now = Clock.monotonic()
+      if restoring != nil {
+        if holdBack() { continue }
+      }
       if take(now) { isEnding = true }
       applyBacklog(now)
+      if restoring != nil {
+        deliver()
+        restoreIfDue()
+        continue
+      }
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         shared.replica.tick(now: now, into: &outcome)
@@ -101,7 +127,10 @@ struct ApplyThread: ~Copyable {
   }
 
   private var commitDelay: UInt64 {
-    shared.replica.store.isCommitting ? 1_000_000_000 : settings.batchNanoseconds
+    guard restoring == nil, shared.replica.store.isCommitting else {
+      return settings.batchNanoseconds
+    }
+    return 1_000_000_000
   }
 
   private var hasRoom: Bool {
@@ -114,14 +143,25 @@ struct ApplyThread: ~Copyable {
       for query in queries { shared.replica.query(query, now: now, into: &outcome) }
     }
     var ends = false
-    for input in inbox {
+    for (place, input) in inbox.enumerated() {
       switch input {
       case .queries: break
       case .committed(let entries): backlog.append(entries)
       case .standing(let standing):
         isLeader = standing.role == .leader
-        isVersionProposed = false
+        versionProposedAt = 0
         shared.replica.roleChanged(leads: isLeader ? standing.term : nil, now: now)
+      case .snapshotWanted(let member):
+        if !exports.contains(member) { exports.append(member) }
+      case .restore(let snapshot):
+        applyBacklog(now, isForced: true)
+        begin(snapshot)
+        for later in inbox[(place + 1)...] {
+          if case .queries = later { continue }
+          deferred.append(later)
+        }
+        return ends
+      case .restored: restored()
       case .stored(let failure): stored(failure)
       case .defragmented(let id, let failure):
         shared.replica.defragmented(
@@ -146,9 +186,9 @@ struct ApplyThread: ~Copyable {
 
   /// Applies what the store has room for. While the disk takes less than is written, the rest
   /// waits here within the core's bounds, and then proposals are refused at the door.
-  private mutating func applyBacklog(_ now: UInt64) {
+  private mutating func applyBacklog(_ now: UInt64, isForced: Bool = false) {
     var done = 0
-    while done < backlog.count, !isFull {
+    while done < backlog.count, isForced || !isFull {
       apply(backlog[done], now)
       done += 1
     }
@@ -168,7 +208,7 @@ struct ApplyThread: ~Copyable {
     shared.storeLock.unlock()
     shared.metrics.noteApplied(
       before, shared.replica.tally.applied, nanoseconds: Clock.monotonic() - start)
-    shared.raft.post(.applied(shared.replica.appliedIndex))
+    appliedIndex = shared.replica.appliedIndex
     shared.metrics.proposalsApplied.add(entries.count)
     if dirtySince == nil { dirtySince = now }
   }
@@ -249,17 +289,22 @@ struct ApplyThread: ~Copyable {
       }
     }
     if !outcome.proposals.isEmpty { shared.raft.post(.proposals(outcome.proposals)) }
+    if !outcome.completions[shared.peerLoop].isEmpty {
+      shared.peers.box.post(.completions(outcome.completions[shared.peerLoop]))
+    }
+    // Raft takes a change of the members into force before it hears that it was applied.
     if !outcome.configurations.isEmpty {
       shared.raft.post(.configurations(outcome.configurations))
     }
+    if let index = appliedIndex { shared.raft.post(.applied(index)) }
+    appliedIndex = nil
+    if outcome.membershipChanged { announceMembers() }
     for id in outcome.defragmentations { shared.background.post(.defragment(id)) }
-    if outcome.removedSelf {
-      shared.log.fatal("this member was removed from the cluster and stops")
-    }
+    if outcome.removedSelf { removedAt = Clock.monotonic() }
     outcome.removeAll()
   }
 
-  private func updateBoard() {
+  func updateBoard() {
     let store = (
       revision: shared.replica.store.currentRevision,
       compactRevision: shared.replica.store.compactRevision, keys: shared.replica.store.keyCount
@@ -302,11 +347,11 @@ struct ApplyThread: ~Copyable {
         propose(V2Request.publish(member, id: ids.next()))
       }
     }
-    if isLeader, !isVersionProposed, isPublished,
-      shared.replica.cluster.version != settings.serverVersion.cluster
+    if isLeader, isPublished, now >= versionProposedAt, let version = wantedVersion(),
+      version != shared.replica.cluster.version
     {
-      isVersionProposed = true
-      propose(V2Request.version(settings.serverVersion.cluster, id: ids.next()))
+      versionProposedAt = now + Limits.versionNanoseconds
+      propose(V2Request.version(version, id: ids.next()))
     }
   }
 
@@ -333,11 +378,18 @@ struct ApplyThread: ~Copyable {
   private mutating func store(_ now: UInt64) {
     snapshotIfDue()
     startSnapshots()
+    exportIfWanted(now)
+    stopIfRemoved(now)
     guard !shared.replica.store.isCommitting, let since = dirtySince,
       now >= since + settings.batchNanoseconds || pendingSnapshot != nil || isEnding
         || !snapshots.isEmpty
         || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
     else { return }
+    freeze()
+  }
+
+  /// Has what is in the write buffer committed.
+  mutating func freeze() {
     shared.storeLock.lockForWriting()
     let buffer = shared.replica.store.freeze()
     shared.storeLock.unlock()
@@ -354,6 +406,31 @@ struct ApplyThread: ~Copyable {
       stream.start(shared)
     }
     snapshots.removeAll { isClean || storedIndex >= $0.index }
+  }
+
+  private func stopIfRemoved(_ now: UInt64) {
+    guard let removedAt, now >= removedAt + Limits.farewellNanoseconds else { return }
+    shared.log.end(
+      "the member has been permanently removed from the cluster and stops; its data directory "
+        + "must be removed before it can join again")
+  }
+
+  /// While stores change: lets through what the change waits for, and keeps the rest for after.
+  /// True: nothing is to be done now.
+  private mutating func holdBack() -> Bool {
+    var through: [ApplyInput] = []
+    for input in inbox {
+      switch input {
+      case .stored, .restored: through.append(input)
+      default: deferred.append(input)
+      }
+    }
+    inbox = through
+    if case .restored? = through.last {
+      inbox += deferred
+      deferred = []
+    }
+    return inbox.isEmpty
   }
 
   private mutating func stored(_ failure: String?) {

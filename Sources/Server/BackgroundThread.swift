@@ -1,3 +1,6 @@
+internal import Basics
+internal import Raft
+internal import Replica
 internal import Services
 internal import LMDB
 internal import MVCC
@@ -24,6 +27,8 @@ struct BackgroundThread: ~Copyable {
         case .commit(let buffer): commit(buffer)
         case .defragment(let id): defragment(id)
         case .zero(let path, let offset): zero(path, from: offset)
+        case .export(let snapshot, let members): export(snapshot, members)
+        case .restore(let snapshot): restore(snapshot)
         case .stop: return
         }
       }
@@ -86,6 +91,43 @@ struct BackgroundThread: ~Copyable {
       shared.log.warn("could not prepare a segment of the log", ("error", error.text))
       shared.wal.post(.madeSpare(false))
     }
+  }
+
+  /// Pins the store as it is for each member that the snapshot is for.
+  private func export(_ snapshot: Snapshot, _ members: [NodeID]) {
+    for member in members {
+      do throws(BackendError) {
+        let reader = try shared.backend.makeReader()
+        try reader.renew()
+        shared.peers.box.post(.export(SnapshotSource(reader), member))
+        shared.raft.post(.snapshot(snapshot, to: member))
+      } catch {
+        shared.log.error("the store cannot be read", ("error", Self.text(error)))
+        shared.raft.post(.snapshotSent(member, isDelivered: false))
+      }
+    }
+  }
+
+  /// Puts the store that came with a snapshot in place of this one, and the replica that it makes.
+  /// Readers wait meanwhile: between the two they would see rows that the index does not know.
+  private func restore(_ snapshot: Snapshot) {
+    shared.storeLock.lockForWriting()
+    do throws(ReplicaOpenError) {
+      do throws(BackendError) {
+        try shared.backend.replace(with: shared.snapshotFiles.store(snapshot.metadata.index))
+      } catch {
+        throw .backend(error)
+      }
+      shared.replica = try shared.opening.open(shared.backend, snapshot)
+    } catch {
+      shared.log.fatal(
+        "the store of a received snapshot cannot be used; the process ends and tries again at "
+          + "the next start", ("error", "\(error)"))
+    }
+    shared.storeLock.unlock()
+    shared.snapshotFiles.clean(keeping: nil)
+    noteSizes()
+    shared.apply.post(.restored)
   }
 
   private func noteSizes() {

@@ -125,8 +125,17 @@ struct DataDirectory {
 struct Identity {
   var member: NodeID
   var cluster: ClusterID
-  /// The first members, for a log that begins.
+  /// The first members, for a log that begins; none when it is joined.
   var members: [Member]
+  /// Members that are known before the log has told of any.
+  var acquaintances: [Member] = []
+
+  init(member: NodeID, cluster: ClusterID, members: [Member], acquaintances: [Member]) {
+    self.member = member
+    self.cluster = cluster
+    self.members = members
+    self.acquaintances = acquaintances
+  }
 
   init(_ options: Options) throws(StartError) {
     let token = options.initialClusterToken

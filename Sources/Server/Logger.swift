@@ -40,6 +40,15 @@ final class Logger: Sendable {
     Console.exit(1)
   }
 
+  /// Writes at once and ends the process, which is as it should be.
+  func end(_ message: String, _ fields: (String, String)...) -> Never {
+    var lines: [String] = []
+    box.drain(into: &lines)
+    for line in lines { Console.write(line, toError: true) }
+    Console.write(Self.line(.warn, message, fields), toError: true)
+    Console.exit(0)
+  }
+
   private func log(_ level: Level, _ message: String, _ fields: [(String, String)]) {
     guard Level.allCases.firstIndex(of: level)! >= minimum else { return }
     _ = box.offer(Self.line(level, message, fields))

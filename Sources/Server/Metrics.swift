@@ -81,6 +81,7 @@ final class Metrics: Sendable {
   let snapshotsInProgress = Counter()
   let receivedBytes = Counter()
   let sentBytes = Counter()
+  let peers = PeerMetrics()
   let healthSuccesses = Counter()
   let healthFailures = Counter()
   let scrapes = Counter()

@@ -35,6 +35,7 @@ struct MetricsPage {
     page.addStore(board, shared.metrics)
     page.addDisk(shared.metrics)
     page.addLoops(shared.loops.map { $0.report.withLock { $0 } }, board, shared.metrics)
+    page.addPeers(shared.metrics.peers)
     page.addProcess(startedAt: shared.startedAt, shared.metrics)
     return page.bytes
   }

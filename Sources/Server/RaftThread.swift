@@ -1,39 +1,78 @@
-internal import Services
 internal import Basics
 internal import Platform
 internal import Raft
 internal import Replica
+internal import Services
 
-/// Owns the consensus core: takes batches of proposals, gives out writes and committed entries.
+/// Owns the consensus core: takes batches of proposals and of messages, gives out writes,
+/// messages and committed entries.
 struct RaftThread: ~Copyable {
-  private var core: Core
-  private let shared: Shared
-  private let tickNanoseconds: UInt64
+  struct Settings: Sendable {
+    var tickNanoseconds: UInt64
+    var electionTicks: Int
+    /// Contexts of read requests begin behind it; none is ever used twice.
+    var firstContext: UInt64
+    /// Whether a member that has just started and is connected may stand for election early.
+    var advancesFirstElection: Bool
+    /// How long a client waits for its proposal.
+    var requestNanoseconds: UInt64
+  }
+
+  enum Limits {
+    /// Proposals that wait for a leader; further ones are refused.
+    static let heldProposals = 16_384
+    static let heldBytes = 64 << 20
+    /// After this long without a leader a start is no longer one.
+    static let startNanoseconds: UInt64 = 5_000_000_000
+  }
+
+  var core: Core
+  let shared: Shared
+  let settings: Settings
   private var output = Output()
   private var inbox: [RaftInput] = []
-  /// Read requests that the core has, by context; contexts are never used twice.
-  private var reads: [UInt64: (loop: Int, ticket: UInt64)] = [:]
+  /// The newest read request of each io loop that the core has: older ones are not waited for.
+  private var reads: [(context: UInt64, ticket: UInt64)]
   private var nextContext: UInt64
+  /// What may be sent once a write is durable, oldest first.
+  var held: [(mark: WriteMark, messages: [Message])] = []
+  /// Snapshots to be applied once the log has them.
+  var restoring: [(mark: WriteMark, snapshot: Snapshot)] = []
+  var waiting = HeldProposals()
+  /// Members that there is a stream to, as of this wake.
+  private(set) var linked: [NodeID] = []
+  var questions: [(index: LogIndex, queries: [Query])] = []
   private var nextTick: UInt64 = 0
+  private var startedAt: UInt64 = 0
+  private var mayAdvance: Bool
 
-  init(core: consuming Core, shared: Shared, tickNanoseconds: UInt64, firstContext: UInt64) {
+  init(core: consuming Core, shared: Shared, settings: Settings) {
     self.core = core
     self.shared = shared
-    self.tickNanoseconds = tickNanoseconds
-    nextContext = firstContext
+    self.settings = settings
+    nextContext = settings.firstContext
+    reads = Array(repeating: (0, 0), count: shared.loops.count)
+    mayAdvance = settings.advancesFirstElection
   }
 
   consuming func run() {
-    nextTick = Clock.monotonic() + tickNanoseconds
+    startedAt = Clock.monotonic()
+    nextTick = startedAt + settings.tickNanoseconds
     campaignIfAlone()
     while true {
       while core.hasOutput { honour() }
       shared.raft.wait(until: nextTick, into: &inbox)
+      linked = shared.board.withLock { $0.linked }
       for input in inbox { take(input) }
+      inbox.removeAll(keepingCapacity: true)
       let now = Clock.monotonic()
+      retry(now)
+      answerQuestions()
       if now >= nextTick {
         core.tick()
-        nextTick = now + tickNanoseconds
+        nextTick = now + settings.tickNanoseconds
+        advanceFirstElection(now)
+        publishProgress()
       }
     }
   }
@@ -41,26 +80,30 @@ struct RaftThread: ~Copyable {
   private mutating func take(_ input: RaftInput) {
     switch input {
     case .proposals(let proposals): for proposal in proposals { propose(proposal) }
+    case .questions(let queries): hold(queries)
     case .readIndex(let loop, let ticket):
       nextContext += 1
-      if core.readIndex(context: nextContext) { reads[nextContext] = (loop, ticket) }
-    case .written(let mark): core.appended(mark)
+      if core.readIndex(context: nextContext) { reads[loop] = (nextContext, ticket) }
+    case .written(let mark):
+      restore(upTo: mark)
+      core.appended(mark)
+      release(upTo: mark)
     case .applied(let index): core.applied(upTo: index)
     case .configurations(let applied):
       for change in applied { configure(change) }
       campaignIfAlone()
     case .transfer(let target): core.transferLeadership(to: target)
     case .compact(let index): core.compact(upTo: index)
-    }
-  }
-
-  /// A proposal that is not taken gets no answer here; its call runs into its time limit, as
-  /// etcd's does.
-  private mutating func propose(_ proposal: Proposal) {
-    do throws(ProposeError) {
-      try core.propose(kind: proposal.kind, data: proposal.data)
-    } catch {
-      shared.metrics.proposalsFailed.add(1)
+    case .messages(let messages): for message in messages { core.step(message) }
+    case .unreachable(let members): for member in members { core.reportUnreachable(member) }
+    case .snapshot(let snapshot, let member):
+      if let message = core.snapshotMessage(snapshot, to: member) {
+        shared.peers.box.post(.messages([message]))
+      } else {
+        shared.peers.box.post(.snapshotUnwanted(member))
+      }
+    case .snapshotSent(let member, let isDelivered):
+      core.reportSnapshot(member, isDelivered: isDelivered)
     }
   }
 
@@ -81,13 +124,27 @@ struct RaftThread: ~Copyable {
     core.campaign()
   }
 
+  /// A member that has just started, reaches another and hears of no leader need not wait for
+  /// all of its election timeout. etcd: `adjustTicks`.
+  private mutating func advanceFirstElection(_ now: UInt64) {
+    guard mayAdvance else { return }
+    guard now - startedAt < Limits.startNanoseconds, core.leader == .none else {
+      mayAdvance = false
+      return
+    }
+    guard shared.board.withLock({ !$0.status.activeSince.isEmpty }) else { return }
+    mayAdvance = false
+    for _ in 0..<max(0, settings.electionTicks - 2) { core.tick() }
+  }
+
   private mutating func honour() {
     core.takeOutput(into: &output)
+    send(output)
     if let mark = output.mark {
       shared.wal.post(
         .append(
-          entries: output.entries, hardState: output.hardState, mustSync: output.mustSync,
-          mark: mark))
+          snapshot: output.snapshot, entries: output.entries, hardState: output.hardState,
+          mustSync: output.mustSync, mark: mark))
     }
     if let standing = output.standing { changed(standing) }
     if !output.committed.isEmpty {
@@ -96,18 +153,19 @@ struct RaftThread: ~Copyable {
       shared.apply.post(.committed(output.committed))
     }
     for (context, index) in output.reads {
-      guard let (loop, ticket) = reads.removeValue(forKey: context) else { continue }
-      shared.loops[loop].box.post(.readIndex(ticket: ticket, index: index))
+      guard let loop = reads.firstIndex(where: { $0.context == context }) else { continue }
+      shared.loops[loop].box.post(.readIndex(ticket: reads[loop].ticket, index: index))
     }
   }
 
   private mutating func changed(_ standing: Standing) {
-    reads.removeAll()
+    for loop in reads.indices { reads[loop] = (0, 0) }
     let before = shared.board.withLock { board in
       let before = board.status.leader
       board.role = standing.role
       board.status.term = standing.term
       board.status.leader = standing.leader
+      if standing.role != .leader { board.status.progress = [] }
       if standing.leader != .none, standing.leader != before { board.leaderChanges += 1 }
       return before
     }
@@ -118,5 +176,6 @@ struct RaftThread: ~Copyable {
     }
     shared.apply.post(.standing(standing))
     for loop in shared.loops { loop.box.post(.wake) }
+    shared.peers.box.post(.wake)
   }
 }

@@ -28,17 +28,29 @@ final class Recovery {
   private var snapshot: Snapshot?
   private let startSeconds = Clock.wall() / 1_000_000_000
 
+  let opening: ReplicaOpening
+  let snapshotFiles: SnapshotFiles
+  /// As the newest snapshot has them.
+  let members: PeerMembers
+
   init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
-    var identity = try Identity(options)
+    let hasLog = FileSystem.exists(directory.wal)
+    var identity: Identity
+    if hasLog || options.isNewCluster {
+      identity = try Identity(options)
+      if !hasLog { try Joining.checkIsNew(identity, options) }
+    } else {
+      identity = try Joining.join(options, log)
+    }
     disk = OSDisk(syncs: options.syncsToDisk)
     snapshots = SnapshotStore(disk, directory: directory.snap)
     do throws(WALError) {
-      if FileSystem.exists(directory.wal) {
+      if hasLog {
         let snapshots = snapshots
         var found: Snapshot?
         wal = try Log.open(disk, directory: directory.wal, recovered: &recovered) {
           metadata, markers throws(DiskError) in
-          try Self.check(metadata, &identity, directory, options)
+          try identity.take(metadata, directory)
           found = try snapshots.loadNewest(among: markers) { path in
             log.warn("a snapshot file cannot be read; an older one is used", ("file", path))
           }
@@ -46,6 +58,8 @@ final class Recovery {
             ?? .none
         }
         snapshot = found
+        // Of members only the log knows now.
+        identity.members = []
       } else {
         wal = try Self.begin(disk, directory, identity, &recovered)
       }
@@ -54,18 +68,83 @@ final class Recovery {
     }
     if let repair = recovered.repair { log.warn("repaired the log", ("what", repair)) }
     try Self.refuseNewer(recovered.entries, directory)
+    try identity.check(recovered.entries, options, directory)
     self.identity = identity
+    snapshotFiles = SnapshotFiles(directory: directory.snap)
+    opening = ReplicaOpening(options, identity, startSeconds)
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
     } catch {
       throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
     }
-    let opened = try Self.open(backend, snapshot, identity, options, startSeconds, log)
+    var opened = try Self.open(opening, backend, snapshot, log)
+    if let snapshot, opened.store.consistentIndex < snapshot.metadata.index,
+      FileSystem.exists(snapshotFiles.store(snapshot.metadata.index))
+    {
+      log.info("taking the store of a received snapshot")
+      do throws(BackendError) {
+        try backend.replace(with: snapshotFiles.store(snapshot.metadata.index))
+      } catch {
+        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+      }
+      opened = try Self.open(opening, backend, snapshot, log)
+    }
+    snapshotFiles.clean(keeping: nil)
+    members = PeerMembers(opened.cluster)
     revision = opened.store.currentRevision
     compactRevision = opened.store.compactRevision
     consistentIndex = opened.store.consistentIndex
     replica = consume opened
     try checkStoreAgainstLog(directory)
+    if options.forceNewCluster { try standAlone(log) }
+  }
+
+  /// Leaves this member alone in its cluster: what is not known to be committed is cut off, and
+  /// all others are removed. etcd: `restartAsStandaloneNode`.
+  private func standAlone(_ log: Logger) throws(StartError) {
+    let first = snapshot?.metadata.index ?? .zero
+    let commit = max(recovered.hardState.commit, max(consistentIndex, first))
+    recovered.entries.removeAll { $0.index > commit }
+    var members = snapshot?.metadata.confState.members ?? []
+    for entry in recovered.entries where entry.kind == .confChange {
+      guard let raw = try? ConfChange(kind: entry.kind, data: entry.data),
+        let change = try? MemberChange(raw)
+      else { continue }
+      members.removeAll { $0 == change.node }
+      if case .remove = change { continue }
+      members.append(change.node)
+    }
+    var changes = members.filter { $0 != identity.member }.map { MemberChange.remove($0) }
+    if !members.contains(identity.member) {
+      changes.append(
+        .add(
+          Member(
+            id: identity.member, name: "", peerURLs: ["http://localhost:2380"], clientURLs: [],
+            isLearner: false)))
+    }
+    var state = recovered.hardState
+    var index = commit
+    var added: [Entry] = []
+    for change in changes {
+      index = index + 1
+      added.append(
+        Entry(
+          term: max(state.term, Term(1)), index: index, kind: .confChange,
+          data: change.confChange(id: 0).encoded(as: .confChange)))
+    }
+    state.commit = index
+    state.term = max(state.term, Term(1))
+    do throws(WALError) {
+      try wal?.append(added, state)
+      try wal?.sync()
+    } catch {
+      throw StartError("the log cannot be written: \(error.text)")
+    }
+    recovered.entries += added
+    recovered.hardState = state
+    log.warn(
+      "forcing restart member as the only one of its cluster",
+      ("removed", String(changes.count)), ("commit-index", String(index.rawValue)))
   }
 
   /// A log that begins: the first members' configuration changes, committed in term 1.
@@ -93,33 +172,6 @@ final class Recovery {
     recovered.entries = entries
     recovered.hardState = state
     return log
-  }
-
-  /// The log says whose it is. As in etcd, that counts more than the flags; but flags that
-  /// describe another new cluster are refused.
-  private static func check(
-    _ metadata: [UInt8], _ identity: inout Identity, _ directory: DataDirectory,
-    _ options: Options
-  ) throws(DiskError) {
-    func refuse(_ text: String) -> DiskError {
-      DiskError(text, isFull: false, isMissing: false)
-    }
-    func hex(_ value: UInt64) -> String { String(value, radix: 16) }
-    guard let found = try? WALMetadata(decoding: metadata.rawSpan) else {
-      throw refuse("the log in \(directory.wal) does not say whose it is")
-    }
-    let member = found.nodeID
-    let cluster = found.clusterID
-    let isSame = member == identity.member.rawValue && cluster == identity.cluster.rawValue
-    guard isSame || !options.isNewCluster || !options.namesCluster else {
-      throw refuse(
-        "the data directory \(directory.root) belongs to member \(hex(member)) of cluster "
-          + "\(hex(cluster)); the flags describe member \(hex(identity.member.rawValue)) of "
-          + "cluster \(hex(identity.cluster.rawValue)) [--data-dir, --initial-cluster, "
-          + "--initial-cluster-token]")
-    }
-    identity.member = NodeID(member)
-    identity.cluster = ClusterID(cluster)
   }
 
   /// A log whose cluster has moved on to a newer version is not ours to write.
@@ -156,28 +208,10 @@ final class Recovery {
   }
 
   static func open(
-    _ backend: LMDBBackend, _ snapshot: Snapshot?, _ identity: Identity, _ options: Options,
-    _ startSeconds: UInt64, _ log: Logger
+    _ opening: ReplicaOpening, _ backend: LMDBBackend, _ snapshot: Snapshot?, _ log: Logger
   ) throws(StartError) -> Replica<LMDBBackend> {
-    let election = UInt64(options.electionMilliseconds) * 1_000_000
-    // etcd: a lease outlasts one and a half elections.
-    let ttlMin = Int64((3 * options.electionMilliseconds / 2 + 999) / 1000)
-    var lessor = LessorConfig(
-      ttlMin: ttlMin, revocationsPerSecond: 1000,
-      checkpointInterval: options.leaseCheckpoint ? 300_000_000_000 : nil)
-    lessor.keepsCheckpoints = options.leaseCheckpointPersist
-    var config = ReplicaConfig(
-      member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
-      electionTimeout: election, startSeconds: startSeconds, revocationsMax: 500,
-      strictReconfiguration: options.strictReconfigCheck)
-    config.tokenKind = TokenProvider.kind(options)
-    let (lifetime, overflows) = options.authTokenSeconds.multipliedReportingOverflow(
-      by: 1_000_000_000)
-    config.tokenLifetime = overflows ? .max : lifetime
     do throws(ReplicaOpenError) {
-      return try Replica.open(
-        backend: backend, snapshot: snapshot, lessor: lessor, config: config
-      ) { rows in
+      return try opening.open(backend, snapshot) { rows in
         log.info("reading the store", ("rows", String(rows)))
       }
     } catch {
@@ -209,32 +243,33 @@ final class Recovery {
       electionTicks: max(2, options.electionMilliseconds / options.heartbeatMilliseconds),
       heartbeatTicks: 1)
     config.preVote = options.preVote
-    let own = identity.members.first { $0.id == identity.member }
     let settings = ApplyThread.Settings(
       batchNanoseconds: options.batchNanoseconds,
       batchOperationsMax: options.batchOperationsMax,
       compactionKeysPerStep: options.compactionKeysPerStep, snapshotCount: options.snapshotCount,
       publication: Member(
-        id: identity.member, name: options.name, peerURLs: own?.peerURLs ?? [],
+        id: identity.member, name: options.name, peerURLs: options.advertisePeer.map(\.text),
         clientURLs: options.advertiseClient.map(\.text), isLearner: false),
       serverVersion: ClusterVersion(Server.etcdVersion)!, startSeconds: startSeconds,
       compaction: AutoCompactor.Mode(options.compaction))
     let recovered = recovered
     let raftConfig = config
     let tick = UInt64(options.heartbeatMilliseconds) * 1_000_000
-    let seed = Clock.wall()
+    let seed = Clock.wall() ^ identity.member.rawValue
+    let raftSettings = RaftThread.Settings(
+      tickNanoseconds: tick, electionTicks: config.electionTicks,
+      // The upper half of a context is the time of the start: none is ever used again.
+      firstContext: startSeconds << 32,
+      advancesFirstElection: options.initialElectionTickAdvance,
+      requestNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000)
     _ = Thread.start("raft") {
       let core = Core(
         config: raftConfig, hardState: recovered.hardState,
         confState: metadata?.confState ?? ConfState(voters: []), snapshot: metadata,
         entries: recovered.entries, applied: metadata?.index ?? .zero, seed: seed)
-      // The upper half of a context is the time of the start: none is ever used again.
-      RaftThread(
-        core: core, shared: shared, tickNanoseconds: tick,
-        firstContext: (seed / 1_000_000_000) << 32
-      ).run()
+      RaftThread(core: core, shared: shared, settings: raftSettings).run()
     }
-    let handover = WALHandover(wal.take()!)
+    let handover = Handover(wal.take()!)
     let snapshots = snapshots
     let limits = (options.walFilesMax, options.snapshotFilesMax, options.snapshotCatchUpEntries)
     let walThread = Thread.start("wal") {
@@ -253,10 +288,10 @@ final class Recovery {
   }
 }
 
-/// Carries the log to its thread.
-final class WALHandover: @unchecked Sendable {
+/// Carries a value to the thread that will own it.
+final class Handover<Item: ~Copyable>: @unchecked Sendable {
   // Shared safely: filled before the thread starts, emptied once by it.
-  private var wal: Log<OSDisk>?
-  init(_ wal: consuming Log<OSDisk>) { self.wal = consume wal }
-  func take() -> Log<OSDisk> { wal.take()! }
+  private var item: Item?
+  init(_ item: consuming Item) { self.item = consume item }
+  func take() -> Item { item.take()! }
 }

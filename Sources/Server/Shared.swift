@@ -10,7 +10,8 @@ internal import WAL
 
 /// What the threads of one server share.
 final class Shared: @unchecked Sendable {
-  // Shared safely: `replica` is changed by the apply thread alone, under the write lock wherever
+  // Shared safely: `replica` is changed by the apply thread alone, or while that waits for it by
+  // the store's, under the write lock wherever
   // the store changes; io threads borrow its store under the read lock. All else is constant or
   // guards itself.
   var replica: Replica<LMDBBackend>
@@ -30,7 +31,13 @@ final class Shared: @unchecked Sendable {
   let loops: [LoopHandle]
   /// How many snapshots are under way.
   let snapshots = Lock(0)
+  let peers: PeerHandle
+  /// The number under which the peer thread gets its completions: the one after the io loops'.
+  var peerLoop: Int { loops.count }
   let startedAt = Clock.wall()
+  /// How a replica is made of what is stored.
+  let opening: ReplicaOpening
+  let snapshotFiles: SnapshotFiles
 
   enum Limits {
     /// Batches that may wait for the raft thread; a full box refuses at the door.
@@ -39,8 +46,12 @@ final class Shared: @unchecked Sendable {
 
   init(
     replica: consuming Replica<LMDBBackend>, backend: LMDBBackend, board: Board, log: Logger,
-    loops: [LoopHandle]
+    loops: [LoopHandle], peers: PeerHandle, opening: ReplicaOpening,
+    snapshotFiles: SnapshotFiles
   ) {
+    self.opening = opening
+    self.snapshotFiles = snapshotFiles
+    self.peers = peers
     self.replica = replica
     self.backend = backend
     self.board = Lock(board)
@@ -72,23 +83,38 @@ struct Board: Sendable {
   var isReady = false
   var clusterVersion: String?
   var leaderChanges = 0
+  /// Members that there is a stream to.
+  var linked: [NodeID] = []
   var keyCount = 0
   var applied = ApplyTally()
   var compactedRows = 0
+  /// The server version of each other member that has told it.
+  var peerVersions: [NodeID: String] = [:]
 }
 
 enum RaftInput: Sendable {
   case proposals([Proposal])
+  /// For the apply thread, behind what is committed now.
+  case questions([Query])
   case readIndex(loop: Int, ticket: UInt64)
   case written(WriteMark)
   case applied(LogIndex)
   case configurations([ConfigurationApplied])
   case transfer(NodeID)
   case compact(LogIndex)
+  /// What other members sent.
+  case messages([Message])
+  /// Messages to these members were lost.
+  case unreachable([NodeID])
+  /// A snapshot of the state, for a member that asked for one.
+  case snapshot(Snapshot, to: NodeID)
+  case snapshotSent(NodeID, isDelivered: Bool)
 }
 
 enum WALInput: Sendable {
-  case append(entries: [Entry], hardState: HardState?, mustSync: Bool, mark: WriteMark)
+  /// `snapshot` came from the leader and takes the place of the log so far.
+  case append(
+    snapshot: Snapshot?, entries: [Entry], hardState: HardState?, mustSync: Bool, mark: WriteMark)
   case snapshot(Snapshot)
   case madeSpare(Bool)
   case stop
@@ -98,6 +124,11 @@ enum ApplyInput: Sendable {
   case committed([Entry])
   case queries([Query])
   case standing(Standing)
+  /// A member has fallen behind the log.
+  case snapshotWanted(NodeID)
+  /// A snapshot takes the place of the state.
+  case restore(Snapshot)
+  case restored
   case stored(String?)
   case defragmented(UInt64, String?)
   case snapshot(SnapshotStream)
@@ -110,6 +141,9 @@ enum BackgroundInput: Sendable {
   case defragment(UInt64)
   /// A released segment of the log is to be filled with zeros, from an offset on.
   case zero(String, from: Int)
+  /// The store holds exactly what the snapshot stands for.
+  case export(Snapshot, [NodeID])
+  case restore(Snapshot)
   case stop
 }
 
@@ -119,6 +153,8 @@ enum LoopInput: Sendable {
   case readIndex(ticket: UInt64, index: LogIndex)
   /// There is more of a snapshot, or it has ended.
   case snapshot(CallID)
+  /// A snapshot took the place of the store.
+  case restored(revision: Int64, compactRevision: Int64)
   case wake
   case accepted(Int32, Listener.Role)
   case secured(SecuredSocket)

@@ -57,11 +57,15 @@ public enum Server {
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
     startPasswordThreads(options, shared, provider)
-    try startLoops(options, shared, status, listeners + peers, provider)
+    // Until the peer thread speaks TLS, those of its listeners are served as plain pages.
+    try startPeers(options, recovered, shared, peers.filter { !$0.isSecure }.map(\.fd))
+    listeners += peers.filter(\.isSecure)
+    try startLoops(options, shared, status, listeners, provider)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)
     log.info("stopping", ("signal", String(signal)))
     _ = try? Supervisor.tell("STOPPING=1")
+    handOver(shared, options)
     stop(shared, threads)
   }
 
@@ -86,17 +90,21 @@ public enum Server {
     status.databaseBytes = sizes.total
     status.databaseBytesInUse = sizes.inUse
     var loops: [LoopHandle] = []
+    let peers: PeerHandle
     do throws(Errno) {
-      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax) {
+      // One number is the peer thread's.
+      for _ in 0..<min(Process.processorCount, RequestIDs.loopsMax - 1) {
         loops.append(try LoopHandle())
       }
+      peers = try PeerHandle()
     } catch {
       throw StartError("cannot make a wake-up: \(error)")
     }
     return Shared(
       replica: recovered.takeReplica(), backend: recovered.backend, board: Board(status: status),
       log: log,
-      loops: loops)
+      loops: loops, peers: peers, opening: recovered.opening,
+      snapshotFiles: recovered.snapshotFiles)
   }
 
   private static func startPasswordThreads(

@@ -46,7 +46,8 @@ struct WALThread: ~Copyable {
     var ends = false
     for input in inbox {
       switch input {
-      case .append(let entries, let hardState, let needsSync, let newest):
+      case .append(let received, let entries, let hardState, let needsSync, let newest):
+        if let received { try take(received) }
         let start = Clock.monotonic()
         try wal.append(entries, hardState)
         shared.metrics.walWrite.observe(nanoseconds: Clock.monotonic() - start)
@@ -56,6 +57,10 @@ struct WALThread: ~Copyable {
       case .madeSpare(let isWhole): wal.madeSpare(isWhole)
       case .stop: ends = true
       }
+    }
+    if !mustSync, mark != nil {
+      // The commit index alone: not needed, but what is known of it spares questions at a start.
+      try wal.write()
     }
     if mustSync {
       let start = Clock.monotonic()
@@ -69,6 +74,16 @@ struct WALThread: ~Copyable {
     shared.metrics.walBytes.set(wal.bytesWritten)
     if let mark { shared.raft.post(.written(mark)) }
     return ends
+  }
+
+  /// A snapshot from the leader: what the log has is behind it.
+  private mutating func take(_ snapshot: Snapshot) throws(WALError) {
+    let metadata = snapshot.metadata
+    do throws(DiskError) { try snapshots.save(snapshot) } catch { throw .disk(error) }
+    try wal.save(
+      SnapshotMarker(index: metadata.index, term: metadata.term), metadata.confState)
+    shared.log.info(
+      "the log takes a snapshot from the leader", ("index", String(metadata.index.rawValue)))
   }
 
   private mutating func save(_ snapshot: Snapshot) throws(WALError) {

@@ -1,4 +1,5 @@
 public import Basics
+internal import Membership
 public import Replica
 
 /// A call of one loop; its number is never used twice.
@@ -28,6 +29,8 @@ public struct Outbox: Sendable {
   public var passwords: [PasswordWork] = []
   /// Simple tokens that were used since the last time.
   public var usedTokens: [[UInt8]] = []
+  /// For the leader, which is another member or not known.
+  public var forwards: [Forward] = []
   /// A read index is wanted, to be answered by `readIndexReady` with this ticket. Never reused.
   public var readIndexTicket: UInt64?
   /// Snapshot calls that begin; the shell sends them with `Services.snapshot`.
@@ -61,8 +64,32 @@ public struct Outbox: Sendable {
     snapshots.removeAll(keepingCapacity: true)
     passwords.removeAll(keepingCapacity: true)
     usedTokens.removeAll()
+    forwards.removeAll(keepingCapacity: true)
     readIndexTicket = nil
     transferee = nil
+  }
+}
+
+/// A question that only the leader can answer, which another member was asked.
+public struct Forward: Sendable {
+  public enum Kind: Sendable {
+    case keepAlive(LeaseID)
+    case timeToLive(LeaseID, withKeys: Bool)
+    case promote(NodeID)
+  }
+
+  public var id: UInt64
+  public var kind: Kind
+
+  /// The same, for a member that leads by now.
+  public var query: Query {
+    switch kind {
+    case .keepAlive(let lease): Query(id: id, kind: .keepAlive(lease))
+    case .timeToLive(let lease, let withKeys):
+      Query(id: id, kind: .timeToLive(lease, withKeys: withKeys))
+    case .promote(let id):
+      Query(id: self.id, kind: .change(.promote(id), isHealthy: true))
+    }
   }
 }
 
@@ -93,6 +120,9 @@ public struct MemberStatus: Sendable {
   public var authRevision: UInt64 = 0
   /// Members whose log the leader knows about, and whether each has caught up with it.
   public var progress: [(member: NodeID, isReady: Bool)] = []
+  /// Since when each other member that is reachable has been. Looked up, never walked through.
+  public var activeSince: [NodeID: UInt64] = [:]
+  public var voters: [NodeID] = []
   /// Whether `grpc.health.v1` answers SERVING.
   public var isServing = true
 

@@ -24,19 +24,20 @@ extension Services {
         peerURLs: urls, token: "", addedAt: status.unixSeconds, digest: digest)
       let member = Membership.Member(
         id: node, name: "", peerURLs: urls, clientURLs: [], isLearner: numbers[2] != 0)
-      try ask(id, .change(.add(member)), out: &out)
-    case .memberRemove: try ask(id, .change(.remove(NodeID(numbers[1]))), out: &out)
+      try change(id, .add(member), out: &out)
+    case .memberRemove: try change(id, .remove(NodeID(numbers[1])), out: &out)
     case .memberUpdate:
       let member = Membership.Member(
         id: NodeID(numbers[1]), name: "", peerURLs: texts.all(2), clientURLs: [],
         isLearner: false)
-      try ask(id, .change(.update(member)), out: &out)
+      try change(id, .update(member), out: &out)
     default:
       // Only the leader knows how far a learner has come.
-      guard status.isLeader else {
-        throw status.leader == .none ? Failure.noLeader : Failure.notLeader
-      }
       let node = NodeID(numbers[1])
+      guard status.isLeader else {
+        out.forwards.append(Forward(id: try wait(id), kind: .promote(node)))
+        return
+      }
       guard let progress = status.progress.first(where: { $0.member == node }) else {
         throw .memberNotFound
       }
@@ -44,7 +45,30 @@ extension Services {
         tally.learnersNotReady += 1
         throw .learnerNotReady
       }
-      try ask(id, .change(.promote(node)), out: &out)
+      try change(id, .promote(node), out: &out)
+    }
+  }
+
+  private mutating func change(
+    _ id: CallID, _ change: MemberChange, out: inout Outbox
+  ) throws(Failure) {
+    try ask(id, .change(change, isHealthy: isHealthy(for: change)), out: &out)
+  }
+
+  /// Whether so many members have been reachable for a while that the change keeps a quorum of
+  /// those. etcd: `mayAddMember`, `mayRemoveMember`.
+  private func isHealthy(for change: MemberChange) -> Bool {
+    let now = status.now
+    let active = status.voters.count { id in
+      id == status.member
+        || status.activeSince[id].map { $0 &+ limits.healthInterval <= now } ?? false
+    }
+    switch change {
+    case .add: return active == status.voters.count
+    case .remove(let id):
+      guard status.activeSince[id] != nil, status.voters.contains(id) else { return true }
+      return active - 1 >= 1 + (status.voters.count - 1) / 2
+    case .promote, .update: return true
     }
   }
 }

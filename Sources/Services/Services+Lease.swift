@@ -14,9 +14,8 @@ extension Services {
       try grant(id, ttl: numbers.signed(1), LeaseID(numbers.signed(2)), out: &out)
     case .leaseRevoke: try propose(id, .leaseRevoke, message, out: &out)
     case .leaseTimeToLive:
-      try requireLeadership()
-      let query = Query.Kind.timeToLive(LeaseID(numbers.signed(1)), withKeys: numbers[2] != 0)
-      try ask(id, query, out: &out)
+      try askLeader(
+        id, .timeToLive(LeaseID(numbers.signed(1)), withKeys: numbers[2] != 0), out: &out)
     default: try ask(id, .leases, out: &out)
     }
   }
@@ -46,17 +45,18 @@ extension Services {
       return try receiveWatch(id, message, out: &out)
     }
     let numbers = try Numbers(whole: message)
-    try requireLeadership()
     guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax else {
       throw .tooMany
     }
-    try ask(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
+    try askLeader(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
     calls.with(id) { $0.outstanding += 1 }
   }
 
-  /// Only the leader knows how long leases have left.
-  private func requireLeadership() throws(Failure) {
-    if status.leader == .none { throw .noLeader }
-    if !status.isLeader { throw .notPrimary }
+  /// Only the leader knows how long leases have left: another member asks it.
+  private mutating func askLeader(
+    _ id: CallID, _ kind: Forward.Kind, out: inout Outbox
+  ) throws(Failure) {
+    let item = Forward(id: try wait(id), kind: kind)
+    if status.isLeader { out.queries.append(item.query) } else { out.forwards.append(item) }
   }
 }

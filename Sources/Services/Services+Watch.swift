@@ -59,6 +59,11 @@ extension Services {
     wakeWaiters(batch, out: &out)
   }
 
+  /// A snapshot took the place of the store: watchers catch up with it from where they were.
+  public mutating func storeReplaced(revision: Int64, compactRevision: Int64) {
+    hub.storeReplaced(revision: revision, compactRevision: compactRevision)
+  }
+
   mutating func tickWatches() { hub.tick(now: status.now) }
 
   /// Moves responses out and sees what the store is needed for.

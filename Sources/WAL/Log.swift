@@ -181,6 +181,13 @@ public struct Log<D: Disk>: ~Copyable {
     try sync()
   }
 
+  /// Hands everything appended to the system, so that it outlives this process, without waiting
+  /// for the disk.
+  public mutating func write() throws(WALError) {
+    guard !hasFailed else { throw .failed }
+    try flush()
+  }
+
   /// Makes everything appended durable: one write, one fdatasync.
   public mutating func sync() throws(WALError) {
     guard !hasFailed else { throw .failed }

@@ -42,6 +42,8 @@ final class Harness {
   var doesPasswordWork = true
   var passwordWorkWaiting: [PasswordWork] = []
   var tokensGiven = 0
+  /// Questions for another member, which leads.
+  var forwards: [Forward] = []
   /// Entries that were committed, for another replica to apply.
   var log: [Entry] = []
 
@@ -198,6 +200,7 @@ final class Harness {
     if let ticket = outbox.readIndexTicket { pendingTicket = ticket }
     if let target = outbox.transferee { transferee = target }
     snapshots += outbox.snapshots
+    forwards += outbox.forwards
     let queries = outbox.queries
     let passwords = outbox.passwords
     replica.touch(outbox.usedTokens, now: now)

@@ -57,12 +57,30 @@ import Testing
     #expect(member.end(stream) == .some(.none))
   }
 
-  @Test func `without leadership no one says how long leases live`() throws {
+  @Test(arguments: [NodeID.none, NodeID(5)])
+  func `a member that does not lead asks the leader how long leases live`(
+    leader: NodeID
+  ) throws {
     let member = try Harness()
-    member.services.status.leader = NodeID(5)
+    member.services.status.leader = leader
     let stream = member.open(.leaseKeepAlive)
     member.send(stream, Request.make((1, .number(8))))
-    #expect(member.end(stream) == .some(.notPrimary))
+    let single = member.open(.leaseTimeToLive)
+    member.send(single, Request.make((1, .number(9)), (2, .number(1))))
+    #expect(member.end(stream) == nil && member.end(single) == nil)
+    try #require(member.forwards.count == 2)
+    guard case .keepAlive(LeaseID(8)) = member.forwards[0].kind,
+      case .timeToLive(LeaseID(9), withKeys: true) = member.forwards[1].kind
+    else {
+      Issue.record("\(member.forwards)")
+      return
+    }
+    var answer = CompletionBatch()
+    let response = Request.make((2, .number(8)), (3, .number(10)))
+    answer.append(member.forwards[0].id, response: response.rawSpan)
+    member.services.completed(answer, out: &member.outbox)
+    member.settle()
+    #expect(Message(member.answers(stream)[0]).number(3) == 10)
   }
 
   /// What is left of a lease of 1000 s, 650 s after its grant, when the member was started anew.

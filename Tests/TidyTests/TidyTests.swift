@@ -39,8 +39,8 @@ import Testing
   }()
 
   static let pure: Set<String> = [
-    "Basics", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "Membership",
-    "Replica", "Services", "Gateway",
+    "Basics", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "Peers",
+    "Membership", "Replica", "Services", "Gateway",
   ]
 
   @Test func `the layer table was read`() {

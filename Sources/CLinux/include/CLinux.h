@@ -27,6 +27,12 @@ int martlet_read_signal(int fd);
 int martlet_listen_tcp(const char *host, uint16_t port, int reuse_port);
 int martlet_listen_unix(const char *path);
 int martlet_accept(int fd);
+/* Begins to connect to a numeric address; -EINVAL when `host` is a name. */
+int martlet_connect_tcp(const char *host, uint16_t port);
+/* Writes the numeric addresses of `host`, each with a zero behind; how many. Waits for DNS. */
+int martlet_resolve(const char *host, char *text, size_t capacity);
+/* The error that a connection has come to, which is then forgotten: 0 when there is none. */
+int martlet_take_error(int fd);
 int martlet_bound_port(int fd);
 /* Non-blocking; writes "host:port" of the other side. */
 int martlet_peer_name(int fd, char *text, size_t capacity);

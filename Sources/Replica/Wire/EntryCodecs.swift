@@ -56,7 +56,7 @@ extension MemberChange {
   }
 
   /// Reads Raft's change of one member. Throws when it is of several or its context is no record.
-  init(_ change: ConfChange) throws(MemberRecordError) {
+  public init(_ change: ConfChange) throws(MemberRecordError) {
     guard change.changes.count == 1 else { throw .malformed }
     let kind: Kind =
       switch change.changes[0].action {

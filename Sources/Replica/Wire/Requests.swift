@@ -68,6 +68,10 @@ public struct Txn: Sendable {
 public struct Numbers: Sendable {
   private var values: (UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0)
 
+  public init(of message: RawSpan) throws(DecodeError) {
+    try self.init(message, in: Slice(start: 0, count: message.byteCount))
+  }
+
   public init(_ bytes: RawSpan, in message: Slice) throws(DecodeError) {
     var reader = ProtoReader(bytes, in: message)
     while let tag = try reader.nextTag() {

@@ -75,9 +75,8 @@ extension Checker {
     } catch {
       throw StartError(error.text)
     }
-    _ = try Recovery.open(
-      backend, snapshot, try Identity(options), options, Clock.wall() / 1_000_000_000,
-      Logger(level: "error"))
+    let opening = ReplicaOpening(options, try Identity(options), Clock.wall() / 1_000_000_000)
+    _ = try Recovery.open(opening, backend, snapshot, Logger(level: "error"))
   }
 
   /// Whether store, log and snapshot belong together, as a start asks.

@@ -11,7 +11,7 @@ enum Endpoints {
     _ request: Request, _ role: Listener.Role, _ settings: WebSettings, _ shared: Shared
   ) -> WebCall.Task {
     let path = request.path
-    if let probe = Probe(path: path, parameters(request.query)) {
+    if let probe = HealthProbe(path: path, parameters(request.query)) {
       return request.method == "GET" ? .probe(probe) : .answer(.onlyGET)
     }
     if path == "/metrics" { return .answer(metrics(shared)) }

@@ -205,6 +205,8 @@ struct IOLoop: ~Copyable {
       case .readIndex(let ticket, let index):
         services.readIndexReady(ticket: ticket, index: index)
       case .snapshot(let call): forwardSnapshot(call)
+      case .restored(let revision, let compactRevision):
+        services.storeReplaced(revision: revision, compactRevision: compactRevision)
       case .wake: break
       case .accepted(let fd, let role): _ = add(Socket.adopting(fd), role, nil)
       case .secured(let secured): add(secured)
@@ -260,11 +262,20 @@ struct IOLoop: ~Copyable {
     if let ticket = out.readIndexTicket {
       shared.raft.post(.readIndex(loop: number, ticket: ticket))
     }
-    if !out.queries.isEmpty { shared.apply.post(.queries(out.queries)) }
+    if !out.queries.isEmpty { ask(out.queries) }
+    if !out.forwards.isEmpty { shared.peers.box.post(.forwards(out.forwards)) }
     if !out.passwords.isEmpty { handOut(out.passwords) }
     if !out.usedTokens.isEmpty { shared.apply.post(.usedTokens(out.usedTokens)) }
     if let target = out.transferee { shared.raft.post(.transfer(target)) }
     out.removeAll()
+  }
+
+  private func ask(_ queries: [Query]) {
+    let held = queries.filter(\.waitsForCommitted)
+    if !held.isEmpty { shared.raft.post(.questions(held)) }
+    if held.count < queries.count {
+      shared.apply.post(.queries(queries.filter { !$0.waitsForCommitted }))
+    }
   }
 
   private mutating func answer(_ id: CallID, _ slice: Slice) {

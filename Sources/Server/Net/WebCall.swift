@@ -54,7 +54,7 @@ final class WebCall {
     case answer(WebAnswer)
     case unary(Route)
     case stream(Route)
-    case probe(Probe)
+    case probe(HealthProbe)
   }
 
   let request: Request

@@ -46,7 +46,7 @@ enum HealthCheck: String {
 
 /// A health check on its way: what is still to be asked, and what was found.
 /// etcd: etcdhttp/health.go.
-struct Probe {
+struct HealthProbe {
   enum Kind: String {
     /// `/health`: stops at the first thing wrong.
     case health

@@ -1,0 +1,157 @@
+internal import Basics
+internal import HTTP1
+internal import Peers
+internal import Platform
+internal import Raft
+
+/// One connection between members, the peer thread's. A class, because the poller's tokens, the
+/// members and the thread all point at it.
+final class Link {
+  enum Role {
+    /// The other side asks, this one answers.
+    case server
+    /// A stream to the other side: the body of the answer to its request.
+    case outflow(NodeID, Channel)
+    /// A stream from the other side, which this one asked for.
+    case inflow(NodeID, Channel)
+    /// This side's requests, one at a time.
+    case client(NodeID)
+  }
+
+  enum Limits {
+    /// Reads of one connection in one wake: others wait.
+    static let readsPerWake = 16
+    static let readBytes = 256 << 10
+  }
+
+  let token: UInt64
+  private var socket: Socket?
+  let fd: Int32
+  var role: Role
+  /// Whether the connection has come about.
+  var isOpen: Bool
+  var interest = Poller.Interest.read
+  var output: [UInt8] = []
+  private var sent = 0
+  /// What the stream will send as its next chunk.
+  var chunk: [UInt8] = []
+  var isDirty = false
+  /// Closed once everything is written.
+  var isEnding = false
+  /// When bytes came last, and when they went last.
+  var readAt: UInt64
+  var wroteAt: UInt64
+
+  // A server's.
+  var parser: RequestParser
+  /// The request in hand waits for its answer from elsewhere; the next ones wait behind it.
+  var isAsking = false
+  var keepsAlive = true
+
+  // An inflow's and a client's.
+  var answer = AnswerReader()
+  var body: [UInt8] = []
+  var appends: AppendReader?
+  var messages: MessageReader?
+  /// What a client waits for the answer to.
+  var ask: Ask?
+  let url: PeerURL?
+
+  // An outflow's.
+  var sentBytes: Counter?
+  var writer = AppendWriter()
+
+  init(
+    token: UInt64, socket: consuming Socket, role: Role, url: PeerURL?, isOpen: Bool, now: UInt64
+  ) {
+    self.token = token
+    fd = socket.fd
+    self.socket = consume socket
+    self.role = role
+    self.url = url
+    self.isOpen = isOpen
+    readAt = now
+    wroteAt = now
+    parser = RequestParser(bodyBytesMax: PeerLimits.frameBytes)
+  }
+
+  var waitingBytes: Int { output.count - sent + chunk.count }
+
+  /// The error that connecting has come to; nil when there is none.
+  var failure: Errno? { socket?.failure }
+
+  func read(into buffer: inout [UInt8]) throws(Errno) -> Int? {
+    guard socket != nil else { return 0 }
+    return try socket!.read(into: &buffer)
+  }
+
+  /// Gives the connection away.
+  func release() -> Int32 { socket.take()!.release() }
+
+  /// Gives away what has come on it.
+  func releaseParser() -> RequestParser {
+    var taken = RequestParser(bodyBytesMax: 0)
+    swap(&taken, &parser)
+    return taken
+  }
+
+  /// Writes what the socket takes; false when the connection is broken.
+  func write(now: UInt64) -> Bool {
+    if !chunk.isEmpty {
+      output.appendChunk(chunk.rawSpan)
+      chunk.removeAll(keepingCapacity: chunk.capacity <= 1 << 20)
+    }
+    while sent < output.count {
+      let count: Int
+      do throws(Errno) {
+        guard socket != nil else { return false }
+        let bytes = output
+        count = try socket!.write(bytes.rawSpan.extracting(sent..<bytes.count))
+      } catch {
+        return false
+      }
+      if count == 0 { break }
+      sentBytes?.add(count)
+      wroteAt = now
+      sent += count
+    }
+    if sent == output.count {
+      output.removeAll(keepingCapacity: output.capacity <= 4 << 20)
+      sent = 0
+    } else if sent >= 4 << 20 {
+      output.removeFirst(sent)
+      sent = 0
+    }
+    return true
+  }
+
+  var isBlocked: Bool { sent < output.count }
+
+  func closeSocket() { _ = socket.take() }
+}
+
+/// A request to a member and what its answer is for.
+struct Ask {
+  enum Purpose {
+    case message(Message)
+    case probe
+    case version
+    case forward(Waiting)
+  }
+
+  var purpose: Purpose
+  var request: PeerRequest
+  var startedAt: UInt64
+  /// When it is given up.
+  var deadline: UInt64
+}
+
+extension Link {
+  /// Closes the connection, whoever still mentions it.
+  func drop() {
+    output = []
+    chunk = []
+    body = []
+    closeSocket()
+  }
+}

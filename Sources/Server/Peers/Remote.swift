@@ -1,0 +1,58 @@
+internal import Basics
+internal import Membership
+internal import Peers
+internal import Raft
+
+/// Another member as the peer thread sees it.
+final class Remote {
+  enum Limits {
+    /// Connections that carry requests to one member.
+    static let clients = 4
+    /// Requests that wait for one of them.
+    static let asks = 1024
+  }
+
+  let id: NodeID
+  private(set) var texts: [String]
+  var picker: URLPicker
+  /// Both by `Channel.rawValue`.
+  var outflows: [Link?] = [nil, nil]
+  var inflows: [Link?] = [nil, nil]
+  var redials = [Redial(), Redial()]
+  var clients: [Link] = []
+  var asks: [Ask] = []
+  var activity = Activity()
+  var probe = Probe()
+  var versionAt: UInt64 = 0
+  /// Messages were lost since the raft thread was last told.
+  var isLossy = false
+  var wasRefused = false
+
+  let figures: PeerFigures
+
+  init(_ id: NodeID, _ urls: [String], _ metrics: PeerMetrics) {
+    self.id = id
+    figures = metrics.figures(of: id)
+    texts = urls
+    picker = URLPicker(urls)
+  }
+
+  /// Takes other URLs; true when they are others.
+  func move(to urls: [String]) -> Bool {
+    guard urls != texts else { return false }
+    texts = urls
+    picker = URLPicker(urls)
+    return true
+  }
+
+  func outflow(_ channel: Channel) -> Link? { outflows[channel.rawValue] }
+
+  /// Messages that wait to be posted, or are on their way.
+  var posts: Int {
+    asks.count { if case .message = $0.purpose { true } else { false } }
+  }
+
+  var links: [Link] {
+    outflows.compactMap { $0 } + inflows.compactMap { $0 } + clients
+  }
+}
