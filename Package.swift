@@ -32,6 +32,10 @@ let layers: [(module: String, imports: [String])] = [
       "Membership", "Lease", "Replica", "Services", "Config",
     ]
   ),
+  (
+    "Simulator",
+    ["Basics", "Raft", "WAL", "MVCC", "Lease", "API", "Membership", "Replica", "Services"]
+  ),
 ]
 
 /// C targets that hold code of ours or generated code, with what they need.
@@ -51,7 +55,9 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
 ]
 
 /// What tests of a module need beyond what the module may import.
-let testsNeed: [String: [String]] = ["Services": ["Raft", "Lease"]]
+let testsNeed: [String: [String]] = [
+  "Services": ["Raft", "Lease"], "WAL": ["Simulator"],
+]
 
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -66,7 +72,7 @@ let settings: [SwiftSetting] = [
 /// Modules with a test target; in Replica's stead stand the tests of Services, which drive it.
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Lease", "GRPC", "HTTP1", "API", "HTTP2", "LMDB",
-  "Membership", "Services", "Config",
+  "Membership", "Services", "Config", "Simulator",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }
@@ -96,6 +102,8 @@ targets += [
   .executableTarget(
     name: "martlet", dependencies: dependencies(["Server", "Config", "Platform"]),
     swiftSettings: settings),
+  .executableTarget(
+    name: "martlet-sim", dependencies: dependencies(["Simulator"]), swiftSettings: settings),
 ]
 
 let package = Package(name: "martlet", targets: targets)

@@ -54,6 +54,15 @@ extension Services {
     wakeWaiters(batch, out: &out)
   }
 
+  /// The store was replaced by a leader's snapshot that ends at `revision`: changes up to there
+  /// do not come through `events`. Watchers catch up from the new store.
+  public mutating func storeReplaced(
+    revision: Int64, compactRevision: Int64, out: inout Outbox
+  ) {
+    hub.storeReplaced(revision: revision, compactRevision: compactRevision)
+    searchAnew(out: &out)
+  }
+
   mutating func tickWatches() { hub.tick(now: status.now) }
 
   /// Moves responses out and sees what the store is needed for.

@@ -1,0 +1,96 @@
+internal import API
+internal import Basics
+internal import MVCC
+internal import Raft
+internal import Replica
+
+/// Holds what happens against every invariant, each in its own file.
+final class Checks {
+  unowned var world: Simulation!
+  let options: Options
+  var elections = ElectionSafety()
+  var committed = CommittedEntries()
+  var monotonic = Monotonic()
+  var ledger = Ledger()
+  var linearizability = Linearizability()
+  var leases = LeaseTiming()
+  var hashes = HashEquality()
+  var locks = LockExclusion()
+  /// How many events the process had before the entry at hand.
+  private var eventsBefore = 0
+
+  init(_ options: Options) { self.options = options }
+
+  func expect(_ name: String, _ problem: String?) {
+    if let problem { world.violate(name, problem) }
+  }
+
+  // MARK: Raft
+
+  /// Every message on its way out.
+  func sent(_ message: Message, by host: Host) {
+    expect("durable before said", Durability.problem(message, host))
+    if case .voteResponse(isRejected: false) = message.body {
+      expect(
+        "election safety",
+        elections.voted(message.from, for: message.to, term: message.term))
+    }
+  }
+
+  func output(_ output: Output, of process: Process) {
+    guard let state = output.hardState else { return }
+    expect("monotonic", monotonic.state(state, of: process.host.number))
+  }
+
+  func standing(_ standing: Standing, of process: Process) {
+    guard standing.role == .leader else { return }
+    expect("election safety", elections.leads(process.host.id, term: standing.term))
+    expect("leader completeness", committed.problem(leader: process.core))
+  }
+
+  func started(_ process: Process) {
+    monotonic.restarted(process.host.number)
+    expect(
+      "committed immutable",
+      committed.problem(state: process.replica.store.consistentIndex, process: process))
+  }
+
+  func willApply(_ entry: Entry, on process: Process) {
+    if entry.index > committed.last {
+      let voters = process.core.confState
+      expect(
+        "acknowledged means durable",
+        Durability.problem(commit: entry, voters, world.hosts, &committed.configurations))
+      leases.committed(entry, now: world.now, process.host.id, checks: self)
+    }
+    expect(
+      "state machine safety",
+      committed.applied(entry, term: process.core.term, by: process.host.number))
+    eventsBefore = process.outcome.events.events.count
+  }
+
+  func didApply(_ entry: Entry, on process: Process) {
+    expect("state machine safety", committed.reached(process.replica, at: entry.index))
+    let batch = process.outcome.events
+    for event in batch.events[eventsBefore...] {
+      expect("revision order", ledger.take(event, batch, self))
+    }
+    expect("revision order", ledger.reached(process.replica.store.currentRevision))
+  }
+
+  func installed(_ metadata: SnapshotMetadata, on process: Process) {
+    expect("state machine safety", committed.reached(process.replica, at: metadata.index))
+  }
+
+  /// Now and then: what looks at several members at once.
+  func periodic() {
+    let hosts = world.hosts
+    for (place, host) in hosts.enumerated() {
+      guard let one = host.process else { continue }
+      for other in hosts[(place + 1)...] {
+        guard let two = other.process else { continue }
+        expect("log matching", LogMatching.problem(one.core, two.core))
+      }
+    }
+  }
+}
