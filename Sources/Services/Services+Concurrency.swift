@@ -251,7 +251,7 @@ extension Services {
   /// key asks anew.
   mutating func searchAnew(out: inout Outbox) {
     guard waiters.count > 0 || !waiters.forLeader.isEmpty else { return }
-    for id in calls.keys.sorted() {
+    for id in calls.ids {
       guard var waiter = calls[id]?.waiter else { continue }
       do throws(Failure) {
         switch waiter.stage {

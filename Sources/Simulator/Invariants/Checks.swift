@@ -76,6 +76,11 @@ final class Checks {
       expect("revision order", ledger.take(event, batch, self))
     }
     expect("revision order", ledger.reached(process.replica.store.currentRevision))
+    if let applied = process.outcome.configurations.last, applied.index == entry.index,
+      let change = applied.member
+    {
+      world.memberChanged(change, at: entry.index)
+    }
   }
 
   func installed(_ metadata: SnapshotMetadata, on process: Process) {

@@ -53,6 +53,7 @@ struct Ledger {
     let change = Change(kind: event.kind, key: key.copied(), keyValue: keyValue.copied())
     revisions[at].append(change)
     note(change, main)
+    checks.expect("linearizable", checks.linearizability.made(change, main))
     return nil
   }
 
@@ -118,5 +119,31 @@ struct Ledger {
       if let value = Self.live(versions, at: revision)?.keyValue { found.append(value) }
     }
     return found
+  }
+}
+
+extension Ledger {
+  /// Where a change stands.
+  struct Place {
+    var revision: Int64
+    var sub: Int
+  }
+
+  /// The changes of [from, to] in a range as requests write it, in order.
+  func changes(from: Int64, to: Int64, _ key: [UInt8], _ end: [UInt8]) -> [Place] {
+    var places: [Place] = []
+    var revision = max(from, 2)
+    while revision <= to {
+      for (sub, change) in changes(at: revision).enumerated() {
+        let isIn =
+          end.isEmpty
+          ? change.key == key
+          : change.key.rawSpan.compare(key.rawSpan) >= 0
+            && (end == [0] || change.key.rawSpan.compare(end.rawSpan) < 0)
+        if isIn { places.append(Place(revision: revision, sub: sub)) }
+      }
+      revision += 1
+    }
+    return places
   }
 }

@@ -28,6 +28,9 @@ struct Linearizability {
     return operations.count - 1
   }
 
+  /// The number that the next operation will have.
+  var next: Int { operations.count }
+
   static func tag(_ operation: Int) -> [UInt8] { [UInt8]("v\(operation),".utf8) }
 
   /// The operation that made a value.
@@ -97,7 +100,8 @@ struct Linearizability {
     if wrote, revision <= operation.floor {
       return "operation \(number) wrote revision \(revision), known before it began"
     }
-    var model = Model(ledger: ledger, revision: wrote ? revision - 1 : revision)
+    var model = Model(
+      ledger: ledger, revision: wrote ? revision - 1 : revision, written: wrote ? revision : nil)
     if let problem = model.problem(request, answer) { return "operation \(number): \(problem)" }
     let changes = wrote ? ledger.changes(at: revision) : []
     return TransactionAtomicity.problem(changes, model.changes).map {
@@ -110,23 +114,41 @@ struct Linearizability {
 struct Model {
   let ledger: Ledger
   let revision: Int64
+  /// The revision that the request makes; nil when it changes nothing.
+  let written: Int64?
   /// What the request at hand changes, in order; nil value: a delete.
   private(set) var changes: [(key: [UInt8], value: [UInt8]?)] = []
 
-  init(ledger: Ledger, revision: Int64) {
+  init(ledger: Ledger, revision: Int64, written: Int64?) {
     self.ledger = ledger
     self.revision = revision
+    self.written = written
+  }
+
+  /// A range as the operation at hand sees it: its transaction's changes so far are in it.
+  private func range(_ key: [UInt8], _ end: [UInt8]) -> [[UInt8]] {
+    let before = ledger.range(key, end, at: revision)
+    guard let written, !changes.isEmpty else { return before }
+    func isChanged(_ keyValue: [UInt8]) -> Bool { changes.contains { $0.key == Self.key(keyValue) } }
+    let new = ledger.range(key, end, at: written).filter(isChanged)
+    let all = before.filter { !isChanged($0) } + new
+    return all.sorted { Self.key($0).lexicographicallyPrecedes(Self.key($1)) }
+  }
+
+  private static func key(_ keyValue: [UInt8]) -> [UInt8] {
+    let span = keyValue.rawSpan
+    return (try? KeyValueView(span)).map { span.extracting($0.key).copied() } ?? []
   }
 
   /// Carries out a request; nil when `answer` is what it answers.
   mutating func problem(_ request: Request, _ answer: Answer) -> String? {
     switch request {
     case .put(let key, let value, _, let previous):
-      let before = previous ? ledger.range(key, [], at: revision) : []
+      let before = previous ? range(key, []) : []
       changes.append((key, value))
       return before == answer.keyValues ? nil : "the previous value is another one"
     case .delete(let key, let end):
-      let gone = ledger.range(key, end, at: revision)
+      let gone = range(key, end)
       for bytes in gone {
         guard let view = try? KeyValueView(bytes.rawSpan) else { continue }
         changes.append((bytes.rawSpan.extracting(view.key).copied(), nil))
@@ -134,7 +156,7 @@ struct Model {
       guard Int64(gone.count) == answer.count else { return "deleted another number of keys" }
       return gone == answer.keyValues ? nil : "deleted other values"
     case .range(let key, let end, let asked, _):
-      let found = ledger.range(key, end, at: asked > 0 ? asked : revision)
+      let found = asked > 0 ? ledger.range(key, end, at: asked) : range(key, end)
       guard Int64(found.count) == answer.count else { return "found another number of keys" }
       return found == answer.keyValues ? nil : "found other values"
     case .txn(let compares, let success, let failure):

@@ -34,6 +34,11 @@ final class Host {
   var durable = DurableLog()
   /// Whether a bit was flipped on the disk: a start may be refused.
   var isDamaged = false
+  /// Whether the disk is beyond repair.
+  var isLost = false
+  /// Whether the cluster counts it among its members, and as what.
+  var isMember: Bool
+  var isLearner = false
 
   private var trueBase: UInt64 = 0
   private var localBase: UInt64 = 1_000_000_000_000
@@ -43,6 +48,7 @@ final class Host {
     self.number = number
     self.member = member
     self.founders = founders
+    isMember = founders != nil
     guard (try? disk.makeDirectory("/data")) != nil,
       (try? disk.makeDirectory("/data/snap")) != nil,
       (try? disk.syncDirectory("/data")) != nil, (try? disk.syncDirectory("/")) != nil

@@ -4,6 +4,7 @@ internal import MVCC
 internal import Membership
 internal import Raft
 internal import Replica
+internal import Services
 
 /// The apply thread's own variables.
 struct ApplyState {

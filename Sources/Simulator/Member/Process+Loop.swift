@@ -71,6 +71,10 @@ extension Process {
   private func deliver() {
     for reply in outbox.replies {
       switch reply {
+      case .answer(let call, let slice):
+        calls.removeAll { $0 == call }
+        world.reply(.message(call, outbox.arena.rawSpan.extracting(slice).copied()), from: self)
+        world.reply(.finished(call, nil), from: self)
       case .message(let call, let slice):
         world.reply(.message(call, outbox.arena.rawSpan.extracting(slice).copied()), from: self)
       case .finish(let call, let failure):

@@ -1,6 +1,7 @@
 internal import Basics
 internal import Raft
 internal import Replica
+internal import Services
 
 /// What Sources/Server/RaftThread.swift does.
 extension Process {

@@ -64,7 +64,7 @@ extension Process {
       return wal
     }
     // The first start ended between making the log and writing its first entries.
-    return try found(host, wal, &recovered)
+    return try makeFounded(host, wal, &recovered)
   }
 
   private static func begin(
@@ -75,11 +75,11 @@ extension Process {
       .encode(into: &metadata)
     let wal = try Log.create(host.disk, directory: Paths.wal, metadata: metadata)
     recovered.metadata = metadata
-    return try found(host, wal, &recovered)
+    return try makeFounded(host, wal, &recovered)
   }
 
   /// A log that begins: the founders' configuration changes, committed in term 1.
-  private static func found(
+  private static func makeFounded(
     _ host: Host, _ wal: consuming Log<FaultyDisk>, _ recovered: inout Recovered
   ) throws(WALError) -> Log<FaultyDisk> {
     guard let founders = host.founders else { return wal }

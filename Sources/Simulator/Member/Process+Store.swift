@@ -1,6 +1,7 @@
 internal import Basics
 internal import Lease
 internal import MVCC
+internal import Membership
 internal import Raft
 internal import Replica
 internal import WAL

@@ -51,7 +51,6 @@ extension Process {
     for batch in batches {
       if let snapshot = batch.snapshot { post(.install(snapshot)) }
       for message in batch.then {
-        world.checks.durableMessage(message, of: self)
         world.send(Packet(message: message, store: nil))
       }
     }

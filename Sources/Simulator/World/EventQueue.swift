@@ -1,4 +1,5 @@
 internal import Raft
+internal import Services
 
 /// The threads of a member's shell; here each is a turn that the queue gives.
 enum ThreadName: Int, CaseIterable {
@@ -15,9 +16,11 @@ enum Event {
   case committed(host: Int, run: Int)
   case deliver(Packet)
   case start(host: Int)
-  case toServer(host: Int, run: Int, ClientInput)
+  case toServer(host: Int, run: Int, ClientInput, CallID)
   case toClient(Int, ClientEvent)
-  case client(Int)
+  case client(Int, timer: UInt64)
+  /// A member that was removed is switched off.
+  case retire(host: Int)
   case nemesis
   case check
 }

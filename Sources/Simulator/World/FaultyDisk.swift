@@ -245,7 +245,13 @@ public final class FaultyDisk: Disk, @unchecked Sendable {
     syncs += 1
     guard !ignoresSyncs else { return }
     let node = open[Int(file)]!
-    node.durableBytes = node.bytes
+    // Change by change: a copy of all bytes would cost the file's size each time.
+    for change in node.changes {
+      switch change {
+      case .truncate(let count): Self.resize(&node.durableBytes, count)
+      case .write(let offset, let data): Self.put(data[...], at: offset, in: &node.durableBytes)
+      }
+    }
     node.changes = []
   }
 
@@ -309,6 +315,20 @@ public final class FaultyDisk: Disk, @unchecked Sendable {
     guard let parent = find(directory) else { throw missing(directory) }
     Self.set(name, node, in: &parent.names)
     parent.nameChanges.append([(name, node)])
+  }
+
+  public var bytesUsed: Int { used() }
+
+  /// The files below a directory, ascending.
+  public func paths(under directory: String) -> [String] {
+    var paths: [String] = []
+    func walk(_ node: Node, _ path: String) {
+      for (name, child) in node.names {
+        if child.isDirectory { walk(child, path + "/" + name) } else { paths.append(path + "/" + name) }
+      }
+    }
+    if let node = find(directory) { walk(node, directory) }
+    return paths
   }
 
   private func used() -> Int {

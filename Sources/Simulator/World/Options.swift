@@ -7,9 +7,12 @@ struct Options {
   var registerClients = 3
   var leaseClients = 2
   var watchClients = 2
-  /// How long faults last, and how long the healed cluster then has.
+  /// How long faults last; how long the healed cluster then has to recover, to make progress,
+  /// and to come to rest.
   var safetyTime: UInt64 = 12_000_000_000
-  var livenessTime: UInt64 = 14_000_000_000
+  var recoveryTime: UInt64 = 9_000_000_000
+  var livenessTime: UInt64 = 3_000_000_000
+  var quietTime: UInt64 = 5_000_000_000
   /// Between two faults, on average; 0: none.
   var faultInterval: UInt64 = 1_000_000_000
   var thinkTime: UInt64 = 30_000_000

@@ -25,11 +25,14 @@ public final class Simulation {
   var hosts: [Host] = []
   let checks: Checks
   var clients: [Client] = []
-  var nemesis = Nemesis()
+  private(set) var nemesis: Nemesis!
   /// Whether the faults are over.
-  var isHealed = false
-  private var nextCall: UInt64 = 1
+  private(set) var isHealed = false
+  /// Whether the clients begin nothing new.
+  private(set) var isQuiet = false
+  private var membershipIndex = LogIndex.zero
   private var lastArrival: [UInt64] = []
+  private var lastSent: [UInt64] = []
   public private(set) var violation: Violation?
 
   init(options: Options, plant: PlantedBug?, isTraced: Bool) {
@@ -47,7 +50,10 @@ public final class Simulation {
       queue.add(.start(host: number), at: UInt64(random.next(below: 5_000_000)))
     }
     checks.world = self
+    nemesis = Nemesis(world: self)
     makeClients()
+    queue.add(.check, at: 100_000_000)
+    nemesis.begin()
   }
 
   /// Stands in for SHA-1: any function of the bytes does.
@@ -100,6 +106,7 @@ public final class Simulation {
 
   func send(_ packet: Packet) {
     let message = packet.message
+    if let host = host(message.from) { checks.sent(message, by: host) }
     var times = network.arrivals(sender(message), message.to, now: now, random: &random)
     if case .propose = message.body, times.count > 1, plant != .proposalRepeated {
       // A stream does not give anything twice, and proposals travel by no other way.
@@ -137,15 +144,13 @@ public final class Simulation {
 
   // MARK: Clients
 
-  func makeCall(_ client: Int) -> CallID {
-    defer { nextCall += 1 }
-    return CallID(nextCall << 8 | UInt64(client))
-  }
-
-  /// Sends to a host as a client does; nothing arrives at a host that is down.
-  func send(_ input: ClientInput, to host: Host) {
+  /// Sends to a host as a client does: in order, on one connection. The call is lost when the
+  /// host is down.
+  func send(_ input: ClientInput, to host: Host, from client: Client, _ call: CallID) {
     let delay = 20_000 + UInt64(random.next(below: 30_000))
-    queue.add(.toServer(host: host.number, run: host.run, input), at: now + delay)
+    let time = max(now + delay, lastSent[client.number] + 1)
+    lastSent[client.number] = time
+    queue.add(.toServer(host: host.number, run: host.run, input, call), at: time)
   }
 
   func reply(_ event: ClientEvent, from process: Process) {
@@ -153,7 +158,11 @@ public final class Simulation {
     switch event {
     case .message(let id, _), .finished(let id, _), .lost(let id, _): call = id
     }
-    let client = Int(call.rawValue & 0xff)
+    toClient(call, event)
+  }
+
+  private func toClient(_ call: CallID, _ event: ClientEvent) {
+    let client = Int(call.rawValue & 0xffff_ffff) / Client.lines
     let time = max(now + 20_000 + UInt64(random.next(below: 200_000)), lastArrival[client] + 1)
     lastArrival[client] = time
     queue.add(.toClient(client, event), at: time)
@@ -162,7 +171,58 @@ public final class Simulation {
   func add(_ client: Client) {
     clients.append(client)
     lastArrival.append(0)
-    queue.add(.client(client.number), at: now + UInt64(random.next(below: 100_000_000)))
+    lastSent.append(0)
+    client.wake(after: UInt64(random.next(below: 100_000_000)))
+  }
+
+  private func makeClients() {
+    for _ in 0..<options.registerClients { add(KVClient(world: self, number: clients.count)) }
+    for _ in 0..<options.leaseClients { add(LeaseClient(world: self, number: clients.count)) }
+    for _ in 0..<options.watchClients { add(WatchClient(world: self, number: clients.count)) }
+    add(Operator(world: self, number: clients.count))
+  }
+
+  /// Who leads by the newest term, if anyone does.
+  var leader: Host? {
+    var newest: Host?
+    for host in hosts {
+      guard let process = host.process, process.core.role == .leader else { continue }
+      if let known = newest?.process, known.core.term > process.core.term { continue }
+      newest = host
+    }
+    return newest
+  }
+
+  // MARK: Members
+
+  /// A change of the members was applied by some member, for the first time.
+  func memberChanged(_ change: MemberChange, at index: LogIndex) {
+    guard index > membershipIndex else { return }
+    membershipIndex = index
+    note("member change at \(index.rawValue)")
+    switch change {
+    case .add(let member):
+      if let host = host(member.id) {
+        host.isMember = true
+        return
+      }
+      var member = member
+      let number = hosts.count
+      member.name = "m\(number)"
+      member.clientURLs = ["http://10.0.0.\(number + 1):2379"]
+      let host = Host(number: number, member: member, founders: nil)
+      host.isMember = true
+      host.isLearner = member.isLearner
+      hosts.append(host)
+      queue.add(.start(host: number), at: now + UInt64(random.next(below: 1_000_000_000)))
+    case .promote(let id): host(id)?.isLearner = false
+    case .remove(let id):
+      guard let host = host(id) else { return }
+      host.isMember = false
+      // Its keeper switches it off at last, should it not have heard.
+      queue.add(.retire(host: host.number), at: now + UInt64(random.next(below: 4_000_000_000)))
+    case .update: break
+    }
   }
 
   // MARK: Ends and starts
@@ -193,7 +253,7 @@ public final class Simulation {
     case .everything: host.disk.kill()
     default: host.disk.crash(host.survival)
     }
-    nemesis.armDisk(of: host, self)
+    nemesis.armDisk(of: host)
     do throws(StartFailure) {
       let process = try Process.start(host, self)
       host.process = process
@@ -213,7 +273,7 @@ public final class Simulation {
     case .lost(let text): violate("durability", "\(host.number): \(text)")
     case .damaged:
       host.state = .gone
-      nemesis.damaged(host, self)
+      host.isLost = true
     case .disk:
       host.survival = .everything
       queue.add(.start(host: host.number), at: now + 500_000_000)
@@ -221,6 +281,47 @@ public final class Simulation {
   }
 
   // MARK: The run
+
+  /// The whole run: faults, healing, progress, silence; then everyone has the same.
+  func run() {
+    run(until: options.safetyTime)
+    isHealed = true
+    note("the faults are over")
+    nemesis.heal()
+    for host in hosts where host.state == .down {
+      queue.add(.start(host: host.number), at: now + 1_000_000)
+    }
+    // Time for an election, lost proposals' patience and the members' restarts.
+    run(until: now + options.recoveryTime)
+    for client in clients { client.healed() }
+    run(until: now + options.livenessTime)
+    isQuiet = true
+    run(until: now + options.quietTime)
+    guard violation == nil else { return }
+    finish()
+  }
+
+  private func finish() {
+    for client in clients {
+      if let problem = client.unfinished() { violate("progress", problem) }
+    }
+    let members = hosts.filter { $0.isMember && $0.state != .gone }
+    guard let leader = leader?.process else { return violate("progress", "nobody leads") }
+    for host in members {
+      guard let process = host.process else {
+        violate("progress", "\(host.number) does not run")
+        continue
+      }
+      if process.replica.appliedIndex != leader.core.commit {
+        violate(
+          "progress", "\(host.number) has applied \(process.replica.appliedIndex.rawValue), "
+            + "committed is \(leader.core.commit.rawValue)")
+      }
+      if !host.isLearner, !checks.hashes.final.contains(host.number) {
+        violate("progress", "\(host.number) has given no hash")
+      }
+    }
+  }
 
   /// Runs until `time`, or the first violation.
   func run(until time: UInt64) {
@@ -260,13 +361,18 @@ public final class Simulation {
     case .start(let number):
       trace.event(12, at: now, host: number)
       start(hosts[number])
-    case .toServer(let number, let run, let input):
-      guard let process = hosts[number].process, hosts[number].run == run else { return }
+    case .toServer(let number, let run, let input, let call):
+      guard let process = hosts[number].process, hosts[number].run == run else {
+        return toClient(call, .lost(call, wasSent: false))
+      }
       process.post(.client(input))
     case .toClient(let client, let event): clients[client].take(event)
-    case .client(let client): clients[client].act()
-    case .nemesis: nemesis.act(self)
-    case .check: checks.periodic()
+    case .client(let client, let timer): clients[client].fires(timer)
+    case .nemesis: nemesis.act()
+    case .retire(let number): removed(hosts[number])
+    case .check:
+      checks.periodic()
+      queue.add(.check, at: now + 50_000_000)
     }
   }
 }
