@@ -10,6 +10,15 @@ enum Ending {
   case failure(Failure)
   /// The connection broke, the client gave up, or the server never had it.
   case lost(wasSent: Bool)
+
+  /// In a word, for the trace.
+  var text: String {
+    switch self {
+    case .answer(let bytes): "revision \(headerRevision(bytes))"
+    case .failure(let failure): failure.text
+    case .lost(let wasSent): wasSent ? "lost" : "not sent"
+    }
+  }
 }
 
 /// Somebody outside: speaks to one member at a time, one call on each of its lines.

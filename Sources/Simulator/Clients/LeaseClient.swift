@@ -18,7 +18,6 @@ final class LeaseClient: Client {
   private var promisedUntil: UInt64 = 0
   private var lockKey: [UInt8] = []
   private var isHolding = false
-  private var answersSinceHealed = 0
   /// How many more times it prolongs the lease.
   private var renewals = 0
   /// The stream of keep-alives, and when each that waits for its answer was sent.
@@ -27,12 +26,6 @@ final class LeaseClient: Client {
   private var sent: [UInt64] = []
 
   private static let lockName: [UInt8] = [UInt8]("lock".utf8)
-
-  override func healed() { answersSinceHealed = 0 }
-
-  override func unfinished() -> String? {
-    answersSinceHealed == 0 ? "client \(number) had no answer since the faults ended" : nil
-  }
 
   override func act() {
     if let open = call {
@@ -139,7 +132,6 @@ final class LeaseClient: Client {
   }
 
   private func renewed(_ response: [UInt8]) {
-    answersSinceHealed += 1
     guard !sent.isEmpty else { return }
     let sentAt = sent.removeFirst()
     guard LeaseID(numberField(2, in: response)) == lease else { return }
@@ -154,7 +146,7 @@ final class LeaseClient: Client {
 
   private func promise(_ ttl: Int64, sentAt: UInt64) {
     let drift = world.options.clockDrift
-    world.checks.expect(
+    world.checks.expectOfLeases(
       "lease never early",
       world.checks.leases.promised(lease, ttl: ttl, sentAt: sentAt, drift: drift))
     let whole = UInt64(ttl) * 1_000_000_000
@@ -191,7 +183,6 @@ final class LeaseClient: Client {
       moveOn()
       return wake(after: 1 + UInt64(world.random.next(below: 300_000_000)))
     }
-    answersSinceHealed += 1
     switch step {
     case .granting:
       lease = LeaseID(numberField(2, in: response))
@@ -204,7 +195,7 @@ final class LeaseClient: Client {
     case .locking:
       lockKey = bytesField(2, in: response) ?? []
       isHolding = true
-      world.checks.expect(
+      world.checks.expectOfLeases(
         "lock exclusion",
         world.checks.locks.acquired(
           LeaseClient.lockName, by: number, until: promisedUntil, now: world.now))

@@ -49,7 +49,9 @@ final class WatchClient: Client {
     guard next <= last, next > 0 else { return nil }
     let missing = world.checks.ledger.changes(from: next, to: last, key, end)
     return missing.isEmpty
-      ? nil : "watcher \(number) still lacks \(missing.count) changes from revision \(next) on"
+      ? nil : "watcher \(number) still lacks \(missing.count) changes from revision \(next) on, "
+        + (stream == nil ? "without a stream" : "from \(streamHost?.number ?? -1)")
+        + (isCreated ? "" : ", not created") + (isWritable ? "" : ", not writable")
   }
 
   private func open() {

@@ -25,6 +25,11 @@ final class Checks {
     if let problem { world.violate(name, problem) }
   }
 
+  /// What rests on a leader's giving up when it hears of no quorum.
+  func expectOfLeases(_ name: String, _ problem: String?) {
+    if options.checkQuorum { expect(name, problem) }
+  }
+
   // MARK: Raft
 
   /// Every message on its way out.

@@ -7,6 +7,8 @@ enum Durability {
   /// Whether a message claims what a crash could undo.
   static func problem(_ message: Message, _ host: Host) -> String? {
     let state = host.durable.hardState
+    // Of a term that is over nobody makes use: its entries may be gone already.
+    guard host.process.map({ $0.core.term == message.term }) ?? false else { return nil }
     switch message.body {
     case .voteResponse(isRejected: false):
       guard state.term > message.term || state.term == message.term && state.vote == message.to
@@ -14,7 +16,7 @@ enum Durability {
     case .vote(let ballot):
       guard state.term > message.term || state.term == message.term && state.vote == message.from
       else { return "\(host.number) asks for votes before its own is durable" }
-      guard host.durable.last >= ballot.lastIndex else {
+      guard host.durable.last >= ballot.lastIndex || host.process?.core.role != .candidate else {
         return "\(host.number) stands with entries that are not durable"
       }
     case .appendResponse(let response):

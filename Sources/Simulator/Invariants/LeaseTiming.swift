@@ -50,7 +50,7 @@ struct LeaseTiming {
     leases[at].endedAt = now
     if !leases[at].wasRevokedByHolder, now < leases[at].promisedUntil {
       let early = (leases[at].promisedUntil - now) / 1_000_000
-      checks.expect("lease never early", "lease \(id.rawValue) ends \(early) ms early")
+      checks.expectOfLeases("lease never early", "lease \(id.rawValue) ends \(early) ms early")
     }
   }
 

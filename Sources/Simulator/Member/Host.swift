@@ -60,14 +60,14 @@ final class Host {
   /// The machine's monotonic clock.
   func local(_ time: UInt64) -> UInt64 {
     let passed = Int64(time - trueBase)
-    return localBase &+ UInt64(passed &+ passed / 1_000_000 &* partsPerMillion)
+    return localBase &+ UInt64(passed + passed * partsPerMillion / 1_000_000)
   }
 
   /// The true time at which the machine's clock shows `local`, or a little later.
   func trueTime(_ local: UInt64) -> UInt64 {
     guard local > localBase else { return trueBase }
     let passed = Int64(local - localBase)
-    return trueBase &+ UInt64(passed &- passed / 1_000_000 &* partsPerMillion) &+ 1_000_000
+    return trueBase &+ UInt64(passed * 1_000_000 / (1_000_000 + partsPerMillion)) &+ 1000
   }
 
   /// Makes the clock run faster or slower from `now` on.

@@ -17,7 +17,8 @@ extension Process {
     else { return }
     committing = replica.store.freeze()
     apply.dirtySince = nil
-    apply.frozen = snapshotHere()
+    let isWanted = apply.pendingSnapshot != nil || !apply.snapshotsWanted.isEmpty
+    apply.frozen = isWanted ? snapshotHere() : nil
     wake(.store)
   }
 
@@ -66,7 +67,10 @@ extension Process {
 
   func stored() {
     replica.store.dropFrozen()
-    guard let frozen = apply.frozen else { return }
+    guard let frozen = apply.frozen else {
+      if !apply.snapshotsWanted.isEmpty, apply.dirtySince == nil { apply.dirtySince = now }
+      return
+    }
     apply.frozen = nil
     if let snapshot = apply.pendingSnapshot, frozen.metadata.index >= snapshot.metadata.index {
       apply.pendingSnapshot = nil

@@ -150,7 +150,8 @@ final class Process {
   // MARK: Turns
 
   /// Asks for a turn of `thread` at true time `time`, unless an earlier one is due.
-  func wake(_ thread: ThreadName, at time: UInt64) {
+  func wake(_ thread: ThreadName, at wanted: UInt64) {
+    let time = max(wanted, world.now + 1000)
     if let due = turns[thread.rawValue], due <= time { return }
     turns[thread.rawValue] = time
     world.queue.add(.turn(host: host.number, run: run, thread: thread), at: time)

@@ -9,10 +9,10 @@ struct Options {
   var watchClients = 2
   /// How long faults last; how long the healed cluster then has to recover, to make progress,
   /// and to come to rest.
-  var safetyTime: UInt64 = 12_000_000_000
-  var recoveryTime: UInt64 = 9_000_000_000
-  var livenessTime: UInt64 = 3_000_000_000
-  var quietTime: UInt64 = 5_000_000_000
+  var safetyTime: UInt64 = 10_000_000_000
+  var recoveryTime: UInt64 = 6_000_000_000
+  var livenessTime: UInt64 = 2_000_000_000
+  var quietTime: UInt64 = 3_000_000_000
   /// Between two faults, on average; 0: none.
   var faultInterval: UInt64 = 1_000_000_000
   var thinkTime: UInt64 = 30_000_000
@@ -85,7 +85,7 @@ enum Swarm {
     var options = Options(seed: seed)
     let sizes = [1, 3, 3, 3, 3, 3, 3, 5]
     options.members = sizes[random.next(below: sizes.count)]
-    options.thinkTime = [5_000_000, 20_000_000, 60_000_000][random.next(below: 3)]
+    options.thinkTime = [10_000_000, 30_000_000, 80_000_000][random.next(below: 3)]
     options.keys = 1 + random.next(below: 6)
     drawRaft(&options, &random)
     drawStorage(&options, &random)
