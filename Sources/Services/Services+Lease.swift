@@ -45,7 +45,10 @@ extension Services {
     guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax else {
       throw .tooMany
     }
-    try ask(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
+    // Only after a quorum has confirmed that this member leads: one that was stopped for a while
+    // may not know that another has counted the lease's time since. etcd: `ensureLeadership`.
+    try read(
+      id, .query(.keepAlive(LeaseID(numbers.signed(1)))), [], isSerializable: false)
     calls[id]?.outstanding += 1
   }
 
