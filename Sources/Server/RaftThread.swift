@@ -58,7 +58,7 @@ struct RaftThread: ~Copyable {
   /// etcd's does.
   private mutating func propose(_ proposal: Proposal) {
     do throws(ProposeError) {
-      try core.propose(kind: proposal.kind, data: proposal.data)
+      try core.propose(kind: proposal.kind, data: proposal.data, leading: proposal.leading)
     } catch {
       shared.metrics.proposalsFailed.add(1)
     }

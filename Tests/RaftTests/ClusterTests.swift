@@ -2,6 +2,27 @@ import Basics
 import Raft
 import Testing
 
+@Suite struct `What only a leader may decide` {
+  @Test func `is taken in its term and by nobody else`() throws {
+    let cluster = Cluster(voters: [1, 2, 3])
+    cluster.elect(1)
+    let term = cluster[1].core.term
+    try cluster[1].core.propose(kind: .normal, data: [1], leading: term)
+    #expect(throws: ProposeError.noLeader) {
+      try cluster[2].core.propose(kind: .normal, data: [2], leading: term)
+    }
+    cluster.settle()
+    cluster.elect(2)
+    #expect(throws: ProposeError.noLeader) {
+      try cluster[1].core.propose(kind: .normal, data: [3], leading: term)
+    }
+    #expect(throws: ProposeError.noLeader) {
+      try cluster[2].core.propose(kind: .normal, data: [4], leading: term)
+    }
+    try cluster[1].core.propose(kind: .normal, data: [5], leading: nil)
+  }
+}
+
 @Suite struct `Reads` {
   @Test func `on a leader wait for a quorum, one round for all of them`() {
     let cluster = Cluster(voters: [1, 2, 3])
