@@ -18,11 +18,15 @@ struct ApplyState {
   /// The snapshot that the frozen buffer completes.
   var frozen: Snapshot?
   var isLeader = false
+  var hasApplied = false
   var isPublished = false
   var publishAgainAt: UInt64 = 0
   var publishedSince: LogIndex?
   var isVersionProposed = false
   var ids: RequestIDs
+  // Of planted bugs: the configuration of the snapshot before, and what the store commits late.
+  var configuration: ConfState?
+  var lateIndex: WriteBatch?
 
   init(snapshotIndex: LogIndex, member: NodeID, startSeconds: UInt64) {
     self.snapshotIndex = snapshotIndex
@@ -73,10 +77,9 @@ extension Process {
       case .standing(let standing):
         apply.isLeader = standing.role == .leader
         apply.isVersionProposed = false
-        let leads =
-          world.plant == .leaseExpiredByFormerLeader && standing.role != .leader
-          ? nil : apply.isLeader ? standing.term : nil
-        replica.roleChanged(leads: leads, now: now)
+        if apply.isLeader || world.plant != .leaseExpiredByFormerLeader {
+          replica.roleChanged(leads: apply.isLeader ? standing.term : nil, now: now)
+        }
       case .stored: stored()
       case .install(let snapshot):
         guard !replica.store.isCommitting else {
@@ -104,7 +107,7 @@ extension Process {
       replica.apply([entry], now: now, into: &outcome)
       world.checks.didApply(entry, on: self)
     }
-    post(.applied(replica.appliedIndex))
+    apply.hasApplied = true
     status.commitIndex = max(status.commitIndex, commit)
     if apply.dirtySince == nil { apply.dirtySince = now }
   }
@@ -130,7 +133,9 @@ extension Process {
   private func deliverOutcome() {
     updateStatus()
     let hasEvents = !outcome.events.isEmpty
-    if hasEvents { post(.events(outcome.events)) }
+    if hasEvents, world.plant != .watchEventsLost || !world.random.chance(1, in: 100) {
+      post(.events(outcome.events))
+    }
     if !outcome.completions[0].isEmpty {
       post(.completions(outcome.completions[0]))
     } else if !hasEvents {
@@ -138,6 +143,8 @@ extension Process {
     }
     if !outcome.proposals.isEmpty { post(.proposals(outcome.proposals)) }
     if !outcome.configurations.isEmpty { post(.configurations(outcome.configurations)) }
+    if apply.hasApplied { post(.applied(replica.appliedIndex)) }
+    apply.hasApplied = false
     let ids = outcome.defragmentations
     let isRemoved = outcome.removedSelf
     outcome.removeAll()

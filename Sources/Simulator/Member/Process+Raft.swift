@@ -44,7 +44,11 @@ extension Process {
 
   /// A proposal that is not taken gets no answer here: its call runs into its time limit.
   private func propose(_ proposal: Proposal) {
-    try? core.propose(kind: proposal.kind, data: proposal.data)
+    let leading = world.plant == .leaseExpiredByFormerLeader ? nil : proposal.leading
+    try? core.propose(kind: proposal.kind, data: proposal.data, leading: leading)
+    if world.plant == .proposalRepeated, world.random.chance(1, in: 50) {
+      try? core.propose(kind: proposal.kind, data: proposal.data)
+    }
   }
 
   private func configure(_ applied: ConfigurationApplied) {

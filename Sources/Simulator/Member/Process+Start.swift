@@ -2,7 +2,7 @@ internal import API
 internal import Basics
 internal import MVCC
 internal import Membership
-internal import Raft
+@_spi(Simulation) internal import Raft
 internal import Replica
 internal import Services
 internal import WAL
@@ -172,6 +172,7 @@ extension Process {
     config.messageBytesMax = options.messageBytesMax
     config.inflightCountMax = options.inflightCountMax
     config.applyingBytesMax = options.applyingBytesMax
+    config.sabotage = Config.Sabotage(world.plant)
     let core = Core(
       config: config, hardState: recovered.hardState,
       confState: metadata?.confState ?? ConfState(voters: []), snapshot: metadata,

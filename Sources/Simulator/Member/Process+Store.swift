@@ -23,9 +23,12 @@ extension Process {
   }
 
   private func snapshotHere() -> Snapshot {
-    Snapshot(
+    let isStale = world.plant == .configurationLostInSnapshot
+    defer { apply.configuration = replica.configuration }
+    return Snapshot(
       metadata: SnapshotMetadata(
-        confState: replica.configuration, index: replica.appliedIndex, term: replica.appliedTerm),
+        confState: isStale ? apply.configuration ?? replica.configuration : replica.configuration,
+        index: replica.appliedIndex, term: replica.appliedTerm),
       data: replica.cluster.tree.snapshot)
   }
 
@@ -59,10 +62,32 @@ extension Process {
     guard let buffer = committing else { return }
     committing = nil
     do throws(BackendError) {
-      try host.backend.commit(buffer.batch())
+      if world.plant == .consistentIndexApart {
+        try commitApart(buffer.batch())
+      } else {
+        try host.backend.commit(buffer.batch())
+      }
     } catch {
       fail("the store cannot be committed")
     }
+  }
+
+  /// The planted bug: the index of the last entry is committed by itself, one commit late.
+  private func commitApart(_ batch: WriteBatch) throws(BackendError) {
+    var rows = WriteBatch()
+    var index = WriteBatch()
+    for change in batch.changes {
+      let key = batch.arena.rawSpan.extracting(change.key)
+      guard let value = change.value else {
+        rows.remove(change.bucket, key)
+        continue
+      }
+      let bytes = batch.arena.rawSpan.extracting(value)
+      if change.bucket == .meta { index.put(.meta, key, bytes) } else { rows.put(change.bucket, key, bytes) }
+    }
+    if let late = apply.lateIndex { try host.backend.commit(late) }
+    try host.backend.commit(rows)
+    apply.lateIndex = index
   }
 
   func stored() {
@@ -87,7 +112,7 @@ extension Process {
   /// Puts the content that came with a snapshot in place of the store. etcd: `applySnapshot`.
   func install(_ snapshot: Snapshot) {
     let index = snapshot.metadata.index
-    guard index > replica.appliedIndex else { return }
+    guard index > replica.appliedIndex || world.plant == .staleSnapshotInstalled else { return }
     guard let backend = StoreContent.load(Paths.store(index), from: host.disk) else {
       return fail("the content of a snapshot cannot be read")
     }
@@ -108,6 +133,7 @@ extension Process {
     world.checks.installed(snapshot.metadata, on: self)
     updateStatus()
     post(.applied(index))
+    guard world.plant != .watchersNotToldOfSnapshot else { return }
     post(
       .replaced(
         revision: replica.store.currentRevision, compactRevision: replica.store.compactRevision))

@@ -37,6 +37,7 @@ extension Process {
       do throws(WALError) {
         try wal.sync()
       } catch {
+        if world.plant == .syncFailureIgnored { return acknowledge(batches) }
         fail("the log cannot be synced: \(error.text)")
         return
       }
@@ -48,6 +49,10 @@ extension Process {
         if let state = batch.hardState { host.durable.hardState = state }
       }
     }
+    acknowledge(batches)
+  }
+
+  private func acknowledge(_ batches: [WALBatch]) {
     for batch in batches {
       if let snapshot = batch.snapshot { post(.install(snapshot)) }
       for message in batch.then {

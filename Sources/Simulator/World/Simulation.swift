@@ -108,7 +108,7 @@ public final class Simulation {
     let message = packet.message
     if let host = host(message.from) { checks.sent(message, by: host) }
     var times = network.arrivals(sender(message), message.to, now: now, random: &random)
-    if case .propose = message.body, times.count > 1, plant != .proposalRepeated {
+    if case .propose = message.body, times.count > 1 {
       // A stream does not give anything twice, and proposals travel by no other way.
       times.removeLast()
     }
