@@ -5,7 +5,7 @@ MARTLET := .build/release/martlet
 RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: run build test unit lint fix bench crash conformance clean
+.PHONY: run build test unit lint fix bench crash conformance simulate soak teeth clean
 
 run: build
 	@mkdir -p build
@@ -20,6 +20,7 @@ test:
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
+	$(MAKE) simulate
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/Crash
 
 unit:
@@ -38,6 +39,21 @@ conformance: build
 crash: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Crash
+
+# 1000 seeds of simulated clusters; SEEDS="first count" for others.
+SEEDS ?= 1 1000
+SIMULATE := swift build -c release --product martlet-sim && exec .build/release/martlet-sim
+
+simulate:
+	$(SIMULATE) seeds $(SEEDS)
+
+# Seeds until told to stop.
+soak:
+	$(SIMULATE) soak
+
+# Whether the simulator finds the bugs it is known to be up against.
+teeth:
+	$(SIMULATE) teeth
 
 bench: build
 	@scripts/setup --test

@@ -44,8 +44,8 @@ public struct Config: Sendable {
   @_spi(Simulation) public var sabotage: Sabotage = []
 
   @_spi(Simulation) public struct Sabotage: OptionSet, Sendable {
-    public let rawValue: UInt8
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    public let rawValue: UInt16
+    public init(rawValue: UInt16) { self.rawValue = rawValue }
     /// Counts a quorum for entries of terms before its own.
     public static let commitsOlderTerms = Sabotage(rawValue: 1)
     /// Votes for candidates whose logs lack entries.
@@ -62,6 +62,8 @@ public struct Config: Sendable {
     public static let heartbeatsPastMatch = Sabotage(rawValue: 64)
     /// Takes up a membership change while another is under way.
     public static let changesOverlap = Sabotage(rawValue: 128)
+    /// A snapshot takes the place even of a log that has all of it and more.
+    public static let snapshotsDropEntries = Sabotage(rawValue: 256)
   }
 
   var isValid: Bool {

@@ -134,7 +134,9 @@ extension Core {
   private mutating func restore(_ snapshot: Snapshot) -> Bool {
     let metadata = snapshot.metadata
     guard metadata.index > log.commit, metadata.confState.contains(config.id) else { return false }
-    if log.term(at: metadata.index) == metadata.term {
+    if log.term(at: metadata.index) == metadata.term,
+      !config.sabotage.contains(.snapshotsDropEntries)
+    {
       _ = log.commit(to: metadata.index)
       return false
     }

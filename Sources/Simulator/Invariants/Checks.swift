@@ -10,6 +10,7 @@ final class Checks {
   let options: Options
   var elections = ElectionSafety()
   var committed = CommittedEntries()
+  var configurations = ConfigurationAgreement()
   var monotonic = Monotonic()
   var ledger = Ledger()
   var linearizability = Linearizability()
@@ -18,6 +19,7 @@ final class Checks {
   var locks = LockExclusion()
   /// How many events the process had before the entry at hand.
   private var eventsBefore = 0
+  private var lastConfigured = LogIndex.zero
 
   init(_ options: Options) { self.options = options }
 
@@ -55,6 +57,7 @@ final class Checks {
 
   func started(_ process: Process) {
     monotonic.restarted(process.host.number)
+    expectConfiguration(of: process, isFirst: false)
     expect(
       "committed immutable",
       committed.problem(state: process.replica.store.consistentIndex, process: process))
@@ -62,7 +65,7 @@ final class Checks {
 
   func willApply(_ entry: Entry, on process: Process) {
     if entry.index > committed.last {
-      let voters = process.core.confState
+      let voters = process.replica.configuration
       expect(
         "acknowledged means durable",
         Durability.problem(commit: entry, voters, world.hosts, &committed.configurations))
@@ -75,6 +78,8 @@ final class Checks {
   }
 
   func didApply(_ entry: Entry, on process: Process) {
+    expectConfiguration(of: process, isFirst: entry.index > lastConfigured)
+    lastConfigured = max(lastConfigured, entry.index)
     expect("state machine safety", committed.reached(process.replica, at: entry.index))
     let batch = process.outcome.events
     for event in batch.events[eventsBefore...] {
@@ -90,6 +95,14 @@ final class Checks {
 
   func installed(_ metadata: SnapshotMetadata, on process: Process) {
     expect("state machine safety", committed.reached(process.replica, at: metadata.index))
+    expectConfiguration(of: process, isFirst: false)
+  }
+
+  private func expectConfiguration(of process: Process, isFirst: Bool) {
+    guard process.replica.appliedIndex > .zero else { return }
+    let problem = configurations.has(
+      process.replica.configuration, at: process.replica.appliedIndex, isFirst: isFirst)
+    expect("configuration agreement", problem.map { "\(process.host.number): \($0)" })
   }
 
   /// Now and then: what looks at several members at once.

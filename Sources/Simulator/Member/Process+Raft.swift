@@ -24,7 +24,7 @@ extension Process {
     case .message(let message): step(message)
     case .proposals(let proposals): for proposal in proposals { propose(proposal) }
     case .readIndex(let ticket):
-      nextContext += 1
+      if world.plant != .readContextReused { nextContext += 1 }
       if core.readIndex(context: nextContext) { reads.append((nextContext, ticket)) }
     case .written(let mark): core.appended(mark)
     case .applied(let index): core.applied(upTo: index)

@@ -112,7 +112,7 @@ extension Process {
   /// Puts the content that came with a snapshot in place of the store. etcd: `applySnapshot`.
   func install(_ snapshot: Snapshot) {
     let index = snapshot.metadata.index
-    guard index > replica.appliedIndex || world.plant == .staleSnapshotInstalled else { return }
+    guard index > replica.appliedIndex else { return }
     guard let backend = StoreContent.load(Paths.store(index), from: host.disk) else {
       return fail("the content of a snapshot cannot be read")
     }

@@ -132,7 +132,6 @@ final class Process {
     let seconds = host.local(world.now) / 1_000_000_000
     // The upper half of a context is the time of the start: none is ever used again.
     nextContext = seconds << 32
-    if world.plant == .readContextReused { nextContext = 0 }
     nextTick = host.local(world.now) + world.options.tick
     snapshots = SnapshotStore(host.disk, directory: Paths.snap)
     status = parts.status

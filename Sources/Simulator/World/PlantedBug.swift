@@ -13,7 +13,6 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case leaseExpiredByFormerLeader
   case consistentIndexApart
   case configurationLostInSnapshot
-  case staleSnapshotInstalled
   case watchersNotToldOfSnapshot
   case watchEventsLost
   // Of Raft.
@@ -25,6 +24,7 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case readEarly
   case heartbeatPastMatch
   case changesOverlap
+  case snapshotDropsEntries
 }
 
 extension Config.Sabotage {
@@ -38,6 +38,7 @@ extension Config.Sabotage {
     case .readEarly: self = .readsEarly
     case .heartbeatPastMatch: self = .heartbeatsPastMatch
     case .changesOverlap: self = .changesOverlap
+    case .snapshotDropsEntries: self = .snapshotsDropEntries
     default: self = []
     }
   }
