@@ -67,7 +67,8 @@ enum Campaign {
       let option = plant.map { " --plant \($0.rawValue)" } ?? ""
       // A trap's own text is one line; the stack is had by running the seed by itself.
       unsafe pipe = popen(
-        "SWIFT_BACKTRACE=enable=no '\(program)' worker \(first) \(count) \(step)\(option) 2>&1", "r")
+        "SWIFT_BACKTRACE=enable=no '\(program)' worker \(first) \(count) \(step)\(option) 2>&1", "r"
+      )
     }
 
     /// Reads all of its output, begins again behind a seed that ended in a trap.

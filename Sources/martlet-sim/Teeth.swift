@@ -29,7 +29,8 @@ enum Teeth {
   private static func reason(_ failure: String) -> String {
     if let trap = failure.firstRange(of: "TRAP ") {
       let text = failure[trap.upperBound...]
-      return "trap: " + (text.firstRange(of: "rror: ").map { String(text[$0.upperBound...]) } ?? String(text))
+      return "trap: "
+        + (text.firstRange(of: "rror: ").map { String(text[$0.upperBound...]) } ?? String(text))
     }
     guard let found = failure.firstRange(of: "VIOLATION ") else { return failure }
     let text = failure[found.upperBound...]

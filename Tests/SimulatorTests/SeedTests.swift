@@ -18,10 +18,11 @@ import Testing
 
   /// Seeds that found something in their time. What they draw changes with the simulator, so that
   /// each finding has a test of its own beside the module that was wrong.
-  @Test(arguments: [
-    // A stopped leader's answer to a keep-alive: LeaseTests.
-    662,
-  ] as [UInt64])
+  @Test(
+    arguments: [
+      // A stopped leader's answer to a keep-alive: LeaseTests.
+      662
+    ] as [UInt64])
   func `has no violation with seed`(seed: UInt64) {
     let report = Simulation.run(seed: seed, plant: nil, isTraced: false)
     #expect(report.violation == nil, "\(report.violation?.text ?? "")")

@@ -44,7 +44,7 @@ public final class MemoryBackend: Backend, @unchecked Sendable {
   }
 
   public func sizes() -> (total: Int, inUse: Int) {
-    return (bytes, bytes)
+    (bytes, bytes)
   }
 
   public func defragment() throws(BackendError) {}

@@ -12,6 +12,14 @@ final class KVClient: Client {
   private var swap: (key: [UInt8], isAppend: Bool)?
   private(set) var answeredSinceHealed = 0
 
+  /// Only asks, so that it never waits for a write and hears what a former leader has to say.
+  private let isReader: Bool
+
+  init(world: Simulation, number: Int, isReader: Bool) {
+    self.isReader = isReader
+    super.init(world: world, number: number)
+  }
+
   static func key(_ number: Int) -> [UInt8] { [UInt8]("k/\(number)".utf8) }
   private static let valueBytesMax = 64
 
@@ -35,13 +43,16 @@ final class KVClient: Client {
     swap = nil
     let tag = Linearizability.tag(operation)
     let request: Request
+    if isReader { return send(range(isSerializable: false)) }
     switch world.random.next(below: 100) {
-    case 0..<28: request = .put(key: randomKey(), value: tag, lease: .none, previous: chance(1, in: 3))
+    case 0..<28:
+      request = .put(key: randomKey(), value: tag, lease: .none, previous: chance(1, in: 3))
     case 28..<46: request = range(isSerializable: false)
     case 46..<52: request = range(isSerializable: true)
     case 52..<57: request = past()
     case 57..<65:
-      request = chance(1, in: 4)
+      request =
+        chance(1, in: 4)
         ? .delete(key: [UInt8]("k/".utf8), end: [UInt8]("k0".utf8))
         : .delete(key: randomKey(), end: [])
     case 65..<85:
@@ -144,7 +155,7 @@ final class KVClient: Client {
       swap = nil
       send(next)
     } else {
-      if chance(1, in: 40) { moveOn() }
+      if chance(1, in: isReader ? 10 : 40) { moveOn() }
       wake(after: 1 + UInt64(world.random.next(below: Int(world.options.thinkTime) * 2)))
     }
   }
@@ -159,7 +170,9 @@ final class KVClient: Client {
       revision = view.modRevision
       if swap.isAppend { value += bytes.rawSpan.extracting(view.value).copied() }
     }
-    if value.count > KVClient.valueBytesMax { value.removeLast(value.count - KVClient.valueBytesMax) }
+    if value.count > KVClient.valueBytesMax {
+      value.removeLast(value.count - KVClient.valueBytesMax)
+    }
     return .txn(
       [Request.Compare(key: swap.key, target: .mod(revision))],
       success: [.put(key: swap.key, value: value, lease: .none, previous: false)],

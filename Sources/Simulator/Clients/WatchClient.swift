@@ -49,7 +49,8 @@ final class WatchClient: Client {
     guard next <= last, next > 0 else { return nil }
     let missing = world.checks.ledger.changes(from: next, to: last, key, end)
     return missing.isEmpty
-      ? nil : "watcher \(number) still lacks \(missing.count) changes from revision \(next) on, "
+      ? nil
+      : "watcher \(number) still lacks \(missing.count) changes from revision \(next) on, "
         + (stream == nil ? "without a stream" : "from \(streamHost?.number ?? -1)")
         + (isCreated ? "" : ", not created") + (isWritable ? "" : ", not writable")
   }
@@ -113,7 +114,8 @@ final class WatchClient: Client {
     let problem = WatchOrder.problem(
       response, revision: revision, next: &next, world.checks.ledger, key, end,
       wantsPrevious: wantsPrevious, count: &eventCount)
-    world.checks.expect("watch ordered, unique, complete", problem.map { "watcher \(number): \($0)" })
+    world.checks.expect(
+      "watch ordered, unique, complete", problem.map { "watcher \(number): \($0)" })
     if isCreated { world.checks.linearizability.saw(revision) }
   }
 

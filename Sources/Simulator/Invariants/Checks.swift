@@ -46,6 +46,9 @@ final class Checks {
 
   func output(_ output: Output, of process: Process) {
     guard let state = output.hardState else { return }
+    if output.standing == nil, let before = monotonic.commit(of: process.host.number) {
+      expect("commit rule", CommitRule.problem(process.core, before: before))
+    }
     expect("monotonic", monotonic.state(state, of: process.host.number))
   }
 

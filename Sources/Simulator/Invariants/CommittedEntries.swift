@@ -38,7 +38,8 @@ struct CommittedEntries {
   }
 
   /// The state after an entry is the same on every member.
-  mutating func reached(_ replica: borrowing Replica<MemoryBackend>, at index: LogIndex) -> String? {
+  mutating func reached(_ replica: borrowing Replica<MemoryBackend>, at index: LogIndex) -> String?
+  {
     let at = Int(index.rawValue) - 1
     // What a start applies again leaves the store, which is ahead, as it is.
     guard replica.store.consistentIndex == index, at < entries.count else { return nil }

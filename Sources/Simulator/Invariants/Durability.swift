@@ -71,6 +71,11 @@ struct Monotonic {
     return nil
   }
 
+  /// The commit index that a process gave out last; nil before its first.
+  func commit(of host: Int) -> LogIndex? {
+    states.first { $0.host == host && !$0.isNew }?.state.commit
+  }
+
   mutating func restarted(_ host: Int) {
     if let at = states.firstIndex(where: { $0.host == host }) { states[at].isNew = true }
   }

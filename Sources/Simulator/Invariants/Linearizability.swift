@@ -129,7 +129,9 @@ struct Model {
   private func range(_ key: [UInt8], _ end: [UInt8]) -> [[UInt8]] {
     let before = ledger.range(key, end, at: revision)
     guard let written, !changes.isEmpty else { return before }
-    func isChanged(_ keyValue: [UInt8]) -> Bool { changes.contains { $0.key == Self.key(keyValue) } }
+    func isChanged(_ keyValue: [UInt8]) -> Bool {
+      changes.contains { $0.key == Self.key(keyValue) }
+    }
     let new = ledger.range(key, end, at: written).filter(isChanged)
     let all = before.filter { !isChanged($0) } + new
     return all.sorted { Self.key($0).lexicographicallyPrecedes(Self.key($1)) }

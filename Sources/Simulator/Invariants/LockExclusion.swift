@@ -17,8 +17,9 @@ struct LockExclusion {
   ) -> String? {
     guard until > now else { return nil }
     acquired += 1
-    if let other = holdings.first(where: { $0.name == name && $0.client != client && $0.until > now })
-    {
+    if let other = holdings.first(where: {
+      $0.name == name && $0.client != client && $0.until > now
+    }) {
       return "clients \(other.client) and \(client) both hold a lock"
     }
     holdings.removeAll { $0.name == name && $0.client == client || $0.until <= now }

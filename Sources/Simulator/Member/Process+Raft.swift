@@ -74,7 +74,8 @@ extension Process {
       core.reportSnapshot(target, isDelivered: false)
       return
     }
-    world.note("\(host.number) sends \(target.rawValue & 0xff) a snapshot \(snapshot.metadata.index)")
+    world.note(
+      "\(host.number) sends \(target.rawValue & 0xff) a snapshot \(snapshot.metadata.index)")
     world.send(Packet(message: message, store: store))
   }
 

@@ -109,9 +109,10 @@ extension Process {
     let before = host.durable
     let state = recovered.hardState
     let last = recovered.entries.last?.index ?? snapshot?.metadata.index ?? .zero
-    guard state.term > before.hardState.term
-      || state.term == before.hardState.term
-        && (state.vote == before.hardState.vote || before.hardState.vote == .none)
+    guard
+      state.term > before.hardState.term
+        || state.term == before.hardState.term
+          && (state.vote == before.hardState.vote || before.hardState.vote == .none)
     else { throw .lost("a start forgot its term or vote") }
     guard state.commit >= before.hardState.commit else {
       throw .lost("a start forgot what was committed")

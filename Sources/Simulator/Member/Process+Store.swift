@@ -83,7 +83,11 @@ extension Process {
         continue
       }
       let bytes = batch.arena.rawSpan.extracting(value)
-      if change.bucket == .meta { index.put(.meta, key, bytes) } else { rows.put(change.bucket, key, bytes) }
+      if change.bucket == .meta {
+        index.put(.meta, key, bytes)
+      } else {
+        rows.put(change.bucket, key, bytes)
+      }
     }
     if let late = apply.lateIndex { try host.backend.commit(late) }
     try host.backend.commit(rows)

@@ -324,7 +324,11 @@ public final class FaultyDisk: Disk, @unchecked Sendable {
     var paths: [String] = []
     func walk(_ node: Node, _ path: String) {
       for (name, child) in node.names {
-        if child.isDirectory { walk(child, path + "/" + name) } else { paths.append(path + "/" + name) }
+        if child.isDirectory {
+          walk(child, path + "/" + name)
+        } else {
+          paths.append(path + "/" + name)
+        }
       }
     }
     if let node = find(directory) { walk(node, directory) }

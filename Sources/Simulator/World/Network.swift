@@ -62,7 +62,9 @@ struct Network {
     for copy in 0..<copies {
       let spread = Int(settings.delayMax - settings.delayMin) + 1
       var time = now + settings.delayMin + UInt64(random.next(below: spread))
-      if random.chance(settings.delayed, in: 1000) { time += UInt64(random.next(below: spread * 20)) }
+      if random.chance(settings.delayed, in: 1000) {
+        time += UInt64(random.next(below: spread * 20))
+      }
       if copy > 0 { time += UInt64(random.next(below: spread * 50)) }
       time = max(time, links[at].cloggedUntil)
       if settings.isOrdered, copy == 0 {

@@ -5,6 +5,7 @@ struct Options {
   var seed: UInt64
   var members = 3
   var registerClients = 3
+  var readers = 2
   var leaseClients = 2
   var watchClients = 2
   /// How long faults last; how long the healed cluster then has to recover, to make progress,
@@ -98,7 +99,7 @@ enum Swarm {
     options.preVote = !random.chance(1, in: 4)
     options.checkQuorum = options.preVote || !random.chance(1, in: 4)
     options.electionTicks = [3, 5, 10][random.next(below: 3)]
-    if random.chance(1, in: 3) { options.messageBytesMax = 200 }
+    if random.chance(1, in: 3) { options.messageBytesMax = [1, 200][random.next(below: 2)] }
     if random.chance(1, in: 3) { options.inflightCountMax = 1 + random.next(below: 8) }
     if random.chance(1, in: 3) { options.applyingBytesMax = 1 + random.next(below: 2000) }
   }
@@ -109,8 +110,9 @@ enum Swarm {
     options.segmentBytes = [2 << 10, 8 << 10, 64 << 10][random.next(below: 3)]
     options.segmentsKept = random.next(below: 3)
     options.snapshotsKept = 1 + random.next(below: 3)
-    options.batchDelay = [1_000_000, 30_000_000, 100_000_000, 1_000_000_000][
-      random.next(below: 4)]
+    options.batchDelay =
+      [1_000_000, 30_000_000, 100_000_000, 1_000_000_000][
+        random.next(below: 4)]
     options.batchOperationsMax = [5, 100, 10_000][random.next(below: 3)]
     options.compactionKeysPerStep = [1, 3, 1000][random.next(below: 3)]
     if random.chance(1, in: 3) { options.leaseCheckpoint = 1_000_000_000 }
@@ -132,8 +134,9 @@ enum Swarm {
   }
 
   private static func drawFaults(_ options: inout Options, _ random: inout Random) {
-    options.faultInterval = [0, 400_000_000, 1_000_000_000, 2_000_000_000][
-      random.next(below: 4)]
+    options.faultInterval =
+      [0, 400_000_000, 1_000_000_000, 2_000_000_000][
+        random.next(below: 4)]
     func weight() -> Int { random.chance(1, in: 2) ? 0 : 1 + random.next(below: 4) }
     options.faults.kill = weight()
     options.faults.powerLoss = weight()

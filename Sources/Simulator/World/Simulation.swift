@@ -176,7 +176,10 @@ public final class Simulation {
   }
 
   private func makeClients() {
-    for _ in 0..<options.registerClients { add(KVClient(world: self, number: clients.count)) }
+    for at in 0..<options.registerClients + options.readers {
+      let isReader = at >= options.registerClients
+      add(KVClient(world: self, number: clients.count, isReader: isReader))
+    }
     for _ in 0..<options.leaseClients { add(LeaseClient(world: self, number: clients.count)) }
     for _ in 0..<options.watchClients { add(WatchClient(world: self, number: clients.count)) }
     add(Operator(world: self, number: clients.count))
@@ -322,7 +325,8 @@ public final class Simulation {
       }
       if process.replica.appliedIndex < committed {
         violate(
-          "progress", "\(host.number) has applied \(process.replica.appliedIndex.rawValue), "
+          "progress",
+          "\(host.number) has applied \(process.replica.appliedIndex.rawValue), "
             + "committed was \(committed.rawValue)")
       }
       if !host.isLearner, !checks.hashes.final.contains(host.number) {
