@@ -223,7 +223,8 @@ public final class Simulation {
       guard let host = host(id) else { return }
       host.isMember = false
       // Its keeper switches it off at last, should it not have heard.
-      queue.add(.retire(host: host.number), at: now + UInt64(random.next(below: 4_000_000_000)))
+      let patience = 2_000_000_000 + UInt64(random.next(below: 4_000_000_000))
+      queue.add(.retire(host: host.number), at: now + patience)
     case .update: break
     }
   }
@@ -248,7 +249,13 @@ public final class Simulation {
     queue.add(.start(host: host.number), at: now + UInt64(delay))
   }
 
+  /// A member has learnt of its removal: it stops after a second, in which the others hear of it.
+  /// etcd: `stopWithDelay`.
   func removed(_ host: Host) {
+    queue.add(.retire(host: host.number), at: now + 1_000_000_000)
+  }
+
+  private func retire(_ host: Host) {
     host.state = .gone
     end(host, why: "was removed", survives: true)
   }
@@ -381,7 +388,7 @@ public final class Simulation {
     case .toClient(let client, let event): clients[client].take(event)
     case .client(let client, let timer): clients[client].fires(timer)
     case .nemesis: nemesis.act()
-    case .retire(let number): removed(hosts[number])
+    case .retire(let number): retire(hosts[number])
     case .check:
       checks.periodic()
       queue.add(.check, at: now + 50_000_000)
