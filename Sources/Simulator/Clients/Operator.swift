@@ -111,7 +111,7 @@ final class Operator: Client {
     guard world.hosts.allSatisfy({ !$0.isMember || $0.state == .up }),
       world.hosts.allSatisfy({ !$0.isLearner || !$0.isMember })
     else { return rest() }
-    if voters.count > 5 || voters.count > 1 && chance(1, in: 2) {
+    if voters.count > 5 || voters.count > 2 && chance(1, in: 2) {
       remove(voters[world.random.next(below: voters.count)])
     } else {
       add(asLearner: chance(2, in: 3))
