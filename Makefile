@@ -6,7 +6,8 @@ MARTLET := .build/release/martlet
 RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
-.PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance clean
+.PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance
+.PHONY: simulate soak teeth clean
 
 run: build
 	@mkdir -p build
@@ -24,6 +25,7 @@ test:
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
+	$(MAKE) simulate
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
 	  Tests/Cluster
 
@@ -55,6 +57,21 @@ backup: build
 backup-bench: build
 	@scripts/setup --test
 	.venv/bin/python Benchmarks/backup.py
+
+# 1000 seeds of simulated clusters; SEEDS="first count" for others.
+SEEDS ?= 1 1000
+SIMULATE := swift build -c release --product martlet-sim && exec .build/release/martlet-sim
+
+simulate:
+	$(SIMULATE) seeds $(SEEDS)
+
+# Seeds until told to stop.
+soak:
+	$(SIMULATE) soak
+
+# Whether the simulator finds the bugs it is known to be up against.
+teeth:
+	$(SIMULATE) teeth
 
 bench: build
 	@scripts/setup --test

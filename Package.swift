@@ -39,6 +39,10 @@ let layers: [(module: String, imports: [String])] = [
       "Gateway", "Config",
     ]
   ),
+  (
+    "Simulator",
+    ["Basics", "Raft", "WAL", "MVCC", "Lease", "API", "Membership", "Replica", "Services"]
+  ),
 ]
 
 /// C targets that hold code of ours or generated code, with what they need.
@@ -60,7 +64,9 @@ let systemLibraries: [(name: String, pkgConfig: String, package: String)] = [
 ]
 
 /// What tests of a module need beyond what the module may import.
-let testsNeed: [String: [String]] = ["Services": ["Raft", "Lease"]]
+let testsNeed: [String: [String]] = [
+  "Services": ["Raft", "Lease"], "WAL": ["Simulator"],
+]
 
 let settings: [SwiftSetting] = [
   .swiftLanguageMode(.v6),
@@ -76,6 +82,7 @@ let settings: [SwiftSetting] = [
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
   "Peers", "HTTP2", "TLS", "LMDB", "Bcrypt", "YAML", "Membership", "Services", "Gateway", "Config",
+  "Simulator",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }
@@ -105,6 +112,8 @@ targets += [
   .executableTarget(
     name: "martlet", dependencies: dependencies(["Server", "Config", "Platform"]),
     swiftSettings: settings),
+  .executableTarget(
+    name: "martlet-sim", dependencies: dependencies(["Simulator"]), swiftSettings: settings),
 ]
 
 let package = Package(name: "martlet", targets: targets)

@@ -39,6 +39,33 @@ public struct Config: Sendable {
     pendingReadsMax = 1 << 16
   }
 
+  /// Bugs of old, put in by a simulation to see that it finds them. Looked at only where a rule
+  /// has just refused something, so that keeping the rules costs nothing.
+  @_spi(Simulation) public var sabotage: Sabotage = []
+
+  @_spi(Simulation) public struct Sabotage: OptionSet, Sendable {
+    public let rawValue: UInt16
+    public init(rawValue: UInt16) { self.rawValue = rawValue }
+    /// Counts a quorum for entries of terms before its own.
+    public static let commitsOlderTerms = Sabotage(rawValue: 1)
+    /// Votes for candidates whose logs lack entries.
+    public static let votesForStaleLogs = Sabotage(rawValue: 2)
+    /// Votes for every candidate of a term.
+    public static let votesTwice = Sabotage(rawValue: 4)
+    /// Takes entries whose predecessor does not match.
+    public static let appendsAnywhere = Sabotage(rawValue: 8)
+    /// A leader answers reads without asking a quorum whether it still leads.
+    public static let readsUnconfirmed = Sabotage(rawValue: 16)
+    /// A new leader answers reads before it knows what is committed.
+    public static let readsEarly = Sabotage(rawValue: 32)
+    /// Tells members to commit what they may not have.
+    public static let heartbeatsPastMatch = Sabotage(rawValue: 64)
+    /// Takes up a membership change while another is under way.
+    public static let changesOverlap = Sabotage(rawValue: 128)
+    /// A snapshot takes the place even of a log that has all of it and more.
+    public static let snapshotsDropEntries = Sabotage(rawValue: 256)
+  }
+
   var isValid: Bool {
     id != .none && heartbeatTicks > 0 && electionTicks > heartbeatTicks && messageBytesMax > 0
       && inflightCountMax > 0 && inflightBytesMax > 0 && uncommittedBytesMax > 0

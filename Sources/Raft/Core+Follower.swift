@@ -49,9 +49,11 @@ extension Core {
   mutating func handleVote(_ message: Message, _ ballot: Message.Ballot, isPreVote: Bool) {
     let isFree =
       vote == message.from || (vote == .none && leader == .none)
-      || (isPreVote && message.term > term)
+      || (isPreVote && message.term > term) || config.sabotage.contains(.votesTwice)
     let isGranted =
-      isFree && log.isUpToDate(lastIndex: ballot.lastIndex, lastTerm: ballot.lastTerm)
+      isFree
+      && (log.isUpToDate(lastIndex: ballot.lastIndex, lastTerm: ballot.lastTerm)
+        || config.sabotage.contains(.votesForStaleLogs))
     let answer: Message.Body =
       isPreVote
       ? .preVoteResponse(isRejected: !isGranted) : .voteResponse(isRejected: !isGranted)
@@ -100,7 +102,10 @@ extension Core {
       sendDurably(.appendResponse(response), to: sender, term: term)
       return
     }
-    guard log.term(at: append.previousIndex) == append.previousTerm else {
+    guard
+      log.term(at: append.previousIndex) == append.previousTerm
+        || append.previousIndex <= log.lastIndex && config.sabotage.contains(.appendsAnywhere)
+    else {
       let hint = log.newest(atOrBelow: append.previousIndex, notAbove: append.previousTerm)
       let rejection = Message.Rejection(hintIndex: hint, hintTerm: log.term(at: hint) ?? .zero)
       let response = Message.AppendResponse(index: append.previousIndex, rejection: rejection)
@@ -129,7 +134,9 @@ extension Core {
   private mutating func restore(_ snapshot: Snapshot) -> Bool {
     let metadata = snapshot.metadata
     guard metadata.index > log.commit, metadata.confState.contains(config.id) else { return false }
-    if log.term(at: metadata.index) == metadata.term {
+    if log.term(at: metadata.index) == metadata.term,
+      !config.sabotage.contains(.snapshotsDropEntries)
+    {
       _ = log.commit(to: metadata.index)
       return false
     }

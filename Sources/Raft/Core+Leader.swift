@@ -75,8 +75,8 @@ extension Core {
 
   mutating func broadcastHeartbeat(context: [UInt8]) {
     for peer in progress where peer.id != config.id {
-      send(
-        .heartbeat(commit: min(peer.match, log.commit), context: context), to: peer.id)
+      let isBehind = peer.match < log.commit && !config.sabotage.contains(.heartbeatsPastMatch)
+      send(.heartbeat(commit: isBehind ? peer.match : log.commit, context: context), to: peer.id)
     }
   }
 
@@ -151,7 +151,9 @@ extension Core {
   mutating func advanceCommit() -> Bool {
     let index = LogIndex(
       confState.quorumValue { id in position(id).map { progress[$0].match.rawValue } ?? 0 })
-    guard log.term(at: index) == term, log.commit(to: index) else { return false }
+    guard log.term(at: index) == term || config.sabotage.contains(.commitsOlderTerms),
+      log.commit(to: index)
+    else { return false }
     admitEarlyReads()
     return true
   }

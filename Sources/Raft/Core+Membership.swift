@@ -7,10 +7,9 @@ extension Core {
   public mutating func applyConfChange(_ change: ConfChange) throws(ConfChangeError) -> ConfState {
     confState = try confState.applying(change)
     guard role == .leader else { return confState }
-    guard confState.isVoter(config.id) else {
-      becomeFollower(term: term, leader: .none)
-      return confState
-    }
+    // One that is a voter no longer goes on leading until the shell stops it, and takes no
+    // proposals: those who stay may not have heard that the change is committed, and of two
+    // members the other could never find out by itself. Thesis §4.2.2; etcd: `switchToConfig`.
     alignProgress()
     advanceCommit()
     releaseReads()
@@ -45,7 +44,9 @@ extension Core {
     } catch {
       throw .malformedConfChange
     }
-    guard pendingConfIndex <= applied, confState.isJoint == change.leavesJoint else {
+    guard pendingConfIndex <= applied || config.sabotage.contains(.changesOverlap),
+      confState.isJoint == change.leavesJoint
+    else {
       throw .confChangeRefused
     }
   }

@@ -70,7 +70,7 @@ extension Core {
   }
 
   private mutating func enqueue(_ origin: ReadQueue.Origin) {
-    guard log.term(at: log.commit) == term else {
+    guard log.term(at: log.commit) == term || config.sabotage.contains(.readsEarly) else {
       reads.early.append(origin)
       return
     }
@@ -106,7 +106,10 @@ extension Core {
     let confirmed = confState.quorumValue { id in
       id == config.id ? sent : position(id).map { progress[$0].readRound } ?? 0
     }
-    let count = reads.waiting.firstIndex { $0.round > confirmed } ?? reads.waiting.count
+    var count = reads.waiting.firstIndex { $0.round > confirmed } ?? reads.waiting.count
+    if count < reads.waiting.count, config.sabotage.contains(.readsUnconfirmed) {
+      count = reads.waiting.count
+    }
     for read in reads.waiting[..<count] {
       switch read.origin {
       case .local(let context):

@@ -112,6 +112,15 @@ public struct Core: ~Copyable {
     }
   }
 
+  /// Proposes what only the leader of a term may decide, if this node leads in it; anyone may
+  /// propose when `wanted` is nil.
+  public mutating func propose(
+    kind: EntryKind, data: [UInt8], leading wanted: Term?
+  ) throws(ProposeError) {
+    if let wanted, role != .leader || term != wanted { throw .noLeader }
+    try propose(kind: kind, data: data)
+  }
+
   /// Lets one tick of time pass.
   public mutating func tick() {
     electionElapsed += 1

@@ -44,6 +44,8 @@ public struct Proposal: Sendable {
   public var id: UInt64
   public var kind: EntryKind
   public var data: [UInt8]
+  /// When set, only the leader of this term may propose it: see `Core.propose(kind:data:leading:)`.
+  public var leading: Term?
 
   /// A request: a normal entry.
   public init(id: UInt64, data: [UInt8]) {

@@ -106,7 +106,10 @@ extension Replica {
       var request: [UInt8] = []
       request.appendField(1, lease.rawValue)
       let id = ids.next()
-      outcome.proposals.append(Proposal(.leaseRevoke, request.rawSpan, id: id, by: ownPrincipal))
+      var proposal = Proposal(.leaseRevoke, request.rawSpan, id: id, by: ownPrincipal)
+      // Another leader may have prolonged the lease meanwhile. etcd: issue 15247.
+      proposal.leading = leadingTerm
+      outcome.proposals.append(proposal)
     }
     let due = lessor.dueCheckpoints(now: now, limit: Self.checkpointsMax)
     if !due.isEmpty { propose(due, &outcome) }
@@ -123,6 +126,8 @@ extension Replica {
       request.appendField(2, checkpoint.remaining)
       request.endField(open)
     }
-    outcome.proposals.append(Proposal(.leaseCheckpoint, request.rawSpan, id: ids.next()))
+    var proposal = Proposal(.leaseCheckpoint, request.rawSpan, id: ids.next())
+    proposal.leading = leadingTerm
+    outcome.proposals.append(proposal)
   }
 }

@@ -73,6 +73,11 @@ public struct CallTable<Value> {
     return place < slots.count && slots[place].id == id.rawValue && slots[place].value != nil
   }
 
+  /// The numbers of all calls, by place. Cost: looks at every place.
+  @inlinable public var ids: [CallID] {
+    slots.compactMap { $0.value == nil ? nil : CallID($0.id) }
+  }
+
   @discardableResult
   @inlinable
   public mutating func remove(_ id: CallID) -> Value? {

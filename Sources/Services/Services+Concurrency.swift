@@ -253,6 +253,32 @@ extension Services {
     }
   }
 
+  /// The store was replaced by a snapshot, whose changes nobody was told of: whoever waits for a
+  /// key asks anew.
+  mutating func searchAnew(out: inout Outbox) {
+    guard waiters.count > 0 || !waiters.forLeader.isEmpty else { return }
+    for id in calls.ids {
+      guard var waiter = calls[id]?.waiter else { continue }
+      do throws(Failure) {
+        switch waiter.stage {
+        case .awaitingDelete:
+          waiters.remove(id, key: waiter.awaited)
+          try searchOlder(id, &waiter)
+        case .following, .awaitingLeader:
+          waiters.remove(id, key: waiter.awaited)
+          waiters.forLeader.removeAll { $0 == id }
+          waiter.stage = .asking
+          let asking = waiter
+          calls.with(id) { $0.waiter = asking }
+          try search(id, Compose.firstMade(waiter))
+        default: break
+        }
+      } catch {
+        finish(id, error, out: &out)
+      }
+    }
+  }
+
   private mutating func wake(
     _ id: CallID, _ event: EventBatch.Event, _ arena: RawSpan, out: inout Outbox
   ) {

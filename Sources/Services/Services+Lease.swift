@@ -48,7 +48,14 @@ extension Services {
     guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax else {
       throw .tooMany
     }
-    try askLeader(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
+    let lease = LeaseID(numbers.signed(1))
+    if status.isLeader {
+      // Only after a quorum has confirmed that this member leads: one that was stopped for a while
+      // may not know that another has counted the lease's time since. etcd: `ensureLeadership`.
+      try read(id, .query(.keepAlive(lease)), [], isSerializable: false)
+    } else {
+      try askLeader(id, .keepAlive(lease), out: &out)
+    }
     calls.with(id) { $0.outstanding += 1 }
   }
 

@@ -59,9 +59,13 @@ extension Services {
     wakeWaiters(batch, out: &out)
   }
 
-  /// A snapshot took the place of the store: watchers catch up with it from where they were.
-  public mutating func storeReplaced(revision: Int64, compactRevision: Int64) {
+  /// The store was replaced by a leader's snapshot that ends at `revision`: changes up to there
+  /// do not come through `events`. Watchers catch up from the new store.
+  public mutating func storeReplaced(
+    revision: Int64, compactRevision: Int64, out: inout Outbox
+  ) {
     hub.storeReplaced(revision: revision, compactRevision: compactRevision)
+    searchAnew(out: &out)
   }
 
   mutating func tickWatches() { hub.tick(now: status.now) }

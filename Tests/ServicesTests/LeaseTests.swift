@@ -57,6 +57,20 @@ import Testing
     #expect(member.end(stream) == .some(.none))
   }
 
+  // Seed 662 of the simulator: a leader that was stopped and resumed did not yet know that another
+  // led, and promised time that the other never counted.
+  @Test func `a leader that hears of no quorum prolongs no lease`() throws {
+    let member = try Harness()
+    _ = try member.call(.leaseGrant, Request.make((1, .number(10)), (2, .number(8))))
+    member.isConnected = false
+    let stream = member.open(.leaseKeepAlive)
+    member.send(stream, Request.make((1, .number(8))))
+    #expect(member.answers(stream).isEmpty)
+    member.isConnected = true
+    member.settle()
+    #expect(Message(member.answers(stream)[0]).number(3) == 10)
+  }
+
   @Test(arguments: [NodeID.none, NodeID(5)])
   func `a member that does not lead asks the leader how long leases live`(
     leader: NodeID

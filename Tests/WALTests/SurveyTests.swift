@@ -1,5 +1,6 @@
 import Basics
 import Raft
+import Simulator
 import Testing
 import WAL
 

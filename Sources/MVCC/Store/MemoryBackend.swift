@@ -7,12 +7,14 @@ internal import Basics
 public final class MemoryBackend: Backend, @unchecked Sendable {
   // Used by one thread: the simulator's, or a test's.
   var tables: [[Row]] = Bucket.allCases.map { _ in [] }
+  private var bytes = 0
   /// Fails the commits to come with this.
   public var failure: BackendError?
 
   struct Row {
     var key: [UInt8]
     var value: [UInt8]
+    var bytes: Int { key.count + value.count }
   }
 
   public init() {}
@@ -28,16 +30,21 @@ public final class MemoryBackend: Backend, @unchecked Sendable {
       let isThere = at < tables[table].count && tables[table][at].key == key
       if let slice = change.value {
         let row = Row(key: key, value: batch.arena.rawSpan.extracting(slice).copied())
-        if isThere { tables[table][at] = row } else { tables[table].insert(row, at: at) }
+        bytes += row.bytes
+        if isThere {
+          bytes -= tables[table][at].bytes
+          tables[table][at] = row
+        } else {
+          tables[table].insert(row, at: at)
+        }
       } else if isThere {
-        tables[table].remove(at: at)
+        bytes -= tables[table].remove(at: at).bytes
       }
     }
   }
 
   public func sizes() -> (total: Int, inUse: Int) {
-    let bytes = tables.reduce(0) { $0 + $1.reduce(0) { $0 + $1.key.count + $1.value.count } }
-    return (bytes, bytes)
+    (bytes, bytes)
   }
 
   public func defragment() throws(BackendError) {}

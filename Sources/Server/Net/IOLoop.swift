@@ -206,7 +206,8 @@ struct IOLoop: ~Copyable {
         services.readIndexReady(ticket: ticket, index: index)
       case .snapshot(let call): forwardSnapshot(call)
       case .restored(let revision, let compactRevision):
-        services.storeReplaced(revision: revision, compactRevision: compactRevision)
+        services.storeReplaced(
+          revision: revision, compactRevision: compactRevision, out: &out)
       case .wake: break
       case .accepted(let fd, let role): _ = add(Socket.adopting(fd), role, nil)
       case .secured(let secured): add(secured)
@@ -246,7 +247,7 @@ struct IOLoop: ~Copyable {
       deliver()
       resume()
     }
-    if services.wantsStore { shared.loops[number].wakeup.signal() }
+    if services.wantsStore || services.hasWatchResponses { shared.loops[number].wakeup.signal() }
   }
 
   mutating func deliver() {

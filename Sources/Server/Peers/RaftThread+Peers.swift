@@ -116,11 +116,13 @@ extension RaftThread {
   /// False: not now. To a leader that there is no stream to nothing is sent: it may be gone, and
   /// what is lost on the way has no answer.
   private mutating func attempt(_ proposal: Proposal) -> Bool {
+    // What only the leader of a term may propose is not kept for another.
+    if let leading = proposal.leading, core.role != .leader || core.term != leading { return true }
     if core.role == .follower, core.leader != .none, !linked.contains(core.leader) {
       return false
     }
     do throws(ProposeError) {
-      try core.propose(kind: proposal.kind, data: proposal.data)
+      try core.propose(kind: proposal.kind, data: proposal.data, leading: proposal.leading)
       return true
     } catch {
       switch error {

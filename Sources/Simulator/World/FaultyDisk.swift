@@ -1,13 +1,13 @@
-import Basics
-import WAL
+public import Basics
+public import WAL
 
 /// A disk in memory that forgets what was not synced, tears, fails and fills up, as it is told.
 /// Used by one thread.
-final class FaultyDisk: Disk, @unchecked Sendable {
-  // Never shared: a test drives one disk on one thread.
+public final class FaultyDisk: Disk, @unchecked Sendable {
+  // Never shared: a simulation or a test drives one disk on one thread.
 
   /// What a crash leaves of that which was not synced.
-  enum Survival {
+  public enum Survival {
     case everything
     case nothing
     /// Each sector of each write, each change of a name or size by chance.
@@ -38,33 +38,41 @@ final class FaultyDisk: Disk, @unchecked Sendable {
 
   private var root = Node(isDirectory: true)
   private var open: [Node?] = []
-  private(set) var calls = 0
-  private(set) var writes = 0
-  private(set) var syncs = 0
+  public private(set) var calls = 0
+  public private(set) var writes = 0
+  public private(set) var syncs = 0
   /// The number of the call that fails, counted from 1; what it writes is half done.
-  var failingCall: Int?
+  public var failingCall: Int?
+  /// Whether no call after the failing one succeeds either: the power is gone.
+  public var failsForGood = false
+  /// Whether syncs do nothing: what is written is then caught under way by a crash.
+  public var ignoresSyncs = false
   /// How many bytes all files may have together.
-  var capacity = Int.max
+  public var capacity = Int.max
 
-  init() {}
+  public init() {}
 
-  var openCount: Int { open.count { $0 != nil } }
+  public var openCount: Int { open.count { $0 != nil } }
 
   // MARK: What tests do to it
 
   /// Ends all use, keeps of the unsynced what `survival` says, and works again.
-  func crash(_ survival: Survival) {
+  public func crash(_ survival: Survival) {
     var survival = survival
     Self.crash(root, &survival)
     open = []
     failingCall = nil
+    failsForGood = false
+    ignoresSyncs = false
     capacity = .max
   }
 
   /// Ends all use as a killed process does: what it wrote is there, but not durable.
-  func kill() {
+  public func kill() {
     open = []
     failingCall = nil
+    failsForGood = false
+    ignoresSyncs = false
     capacity = .max
   }
 
@@ -117,10 +125,10 @@ final class FaultyDisk: Disk, @unchecked Sendable {
     }
   }
 
-  func contents(_ path: String) -> [UInt8] { find(path)?.bytes ?? [] }
+  public func contents(_ path: String) -> [UInt8] { find(path)?.bytes ?? [] }
 
   /// Replaces a file's bytes for good.
-  func set(_ path: String, _ bytes: [UInt8]) {
+  public func set(_ path: String, _ bytes: [UInt8]) {
     guard let node = find(path) else { return }
     node.bytes = bytes
     node.durableBytes = bytes
@@ -128,7 +136,7 @@ final class FaultyDisk: Disk, @unchecked Sendable {
   }
 
   /// Makes a file that holds `bytes`, for good, with all directories on its way.
-  func plant(_ path: String, _ bytes: [UInt8]) {
+  public func plant(_ path: String, _ bytes: [UInt8]) {
     let node = Node(isDirectory: false)
     var directory = root
     let parts = path.split(separator: "/").map(String.init)
@@ -145,7 +153,7 @@ final class FaultyDisk: Disk, @unchecked Sendable {
   }
 
   /// A disk with the same contents, all of them durable.
-  func copy() -> FaultyDisk {
+  public func copy() -> FaultyDisk {
     let disk = FaultyDisk()
     disk.root = Self.copy(root)
     return disk
@@ -162,18 +170,18 @@ final class FaultyDisk: Disk, @unchecked Sendable {
 
   // MARK: Disk
 
-  func list(_ directory: String) throws(DiskError) -> [String] {
+  public func list(_ directory: String) throws(DiskError) -> [String] {
     guard let node = find(directory) else { throw missing(directory) }
     return node.names.map(\.name)
   }
 
-  func makeDirectory(_ path: String) throws(DiskError) {
+  public func makeDirectory(_ path: String) throws(DiskError) {
     try call("make \(path)")
     guard find(path) == nil else { return }
     try change(path, to: Node(isDirectory: true))
   }
 
-  func open(_ path: String, creates: Bool) throws(DiskError) -> Int32 {
+  public func open(_ path: String, creates: Bool) throws(DiskError) -> Int32 {
     try call("open \(path)")
     let node: Node
     if let found = find(path) {
@@ -191,24 +199,24 @@ final class FaultyDisk: Disk, @unchecked Sendable {
     return Int32(open.count - 1)
   }
 
-  func close(_ file: Int32) {
+  public func close(_ file: Int32) {
     // A file of before a crash may be closed late.
     if open.indices.contains(Int(file)) { open[Int(file)] = nil }
   }
 
-  func size(_ file: Int32) throws(DiskError) -> Int { open[Int(file)]!.bytes.count }
+  public func size(_ file: Int32) throws(DiskError) -> Int { open[Int(file)]!.bytes.count }
 
-  func read(_ file: Int32, at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
+  public func read(_ file: Int32, at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
     try call("read")
     let bytes = open[Int(file)]!.bytes
     return Array(bytes[min(offset, bytes.count)..<min(offset + count, bytes.count)])
   }
 
-  func write(_ file: Int32, at offset: Int, _ bytes: RawSpan) throws(DiskError) {
+  public func write(_ file: Int32, at offset: Int, _ bytes: RawSpan) throws(DiskError) {
     let node = open[Int(file)]!
     var data = bytes.copied()
     var failure: DiskError?
-    let room = capacity - used() + node.bytes.count - offset
+    let room = capacity == .max ? .max : capacity - used() + node.bytes.count - offset
     if data.count > room {
       data = Array(data.prefix(max(room, 0)))
       failure = DiskError("write: no space left on device", isFull: true, isMissing: false)
@@ -225,22 +233,29 @@ final class FaultyDisk: Disk, @unchecked Sendable {
     if let failure { throw failure }
   }
 
-  func truncate(_ file: Int32, to count: Int) throws(DiskError) {
+  public func truncate(_ file: Int32, to count: Int) throws(DiskError) {
     try call("truncate")
     let node = open[Int(file)]!
     node.changes.append(.truncate(count: count))
     Self.resize(&node.bytes, count)
   }
 
-  func sync(_ file: Int32) throws(DiskError) {
+  public func sync(_ file: Int32) throws(DiskError) {
     try call("sync")
     syncs += 1
+    guard !ignoresSyncs else { return }
     let node = open[Int(file)]!
-    node.durableBytes = node.bytes
+    // Change by change: a copy of all bytes would cost the file's size each time.
+    for change in node.changes {
+      switch change {
+      case .truncate(let count): Self.resize(&node.durableBytes, count)
+      case .write(let offset, let data): Self.put(data[...], at: offset, in: &node.durableBytes)
+      }
+    }
     node.changes = []
   }
 
-  func rename(_ from: String, to: String) throws(DiskError) {
+  public func rename(_ from: String, to: String) throws(DiskError) {
     try call("rename \(from)")
     guard let node = find(from) else { throw missing(from) }
     let (directory, name) = split(from)
@@ -253,15 +268,16 @@ final class FaultyDisk: Disk, @unchecked Sendable {
     source.nameChanges.append(unit)
   }
 
-  func remove(_ path: String) throws(DiskError) {
+  public func remove(_ path: String) throws(DiskError) {
     try call("remove \(path)")
     guard find(path) != nil else { throw missing(path) }
     try change(path, to: nil)
   }
 
-  func syncDirectory(_ path: String) throws(DiskError) {
+  public func syncDirectory(_ path: String) throws(DiskError) {
     try call("sync \(path)")
     guard let node = find(path) else { throw missing(path) }
+    guard !ignoresSyncs else { return }
     node.durableNames = node.names
     node.nameChanges = []
   }
@@ -270,7 +286,8 @@ final class FaultyDisk: Disk, @unchecked Sendable {
 
   private func call(_ what: String) throws(DiskError) {
     calls += 1
-    if calls == failingCall {
+    guard let failingCall else { return }
+    if calls == failingCall || failsForGood && calls > failingCall {
       throw DiskError("\(what): input/output error", isFull: false, isMissing: false)
     }
   }
@@ -298,6 +315,24 @@ final class FaultyDisk: Disk, @unchecked Sendable {
     guard let parent = find(directory) else { throw missing(directory) }
     Self.set(name, node, in: &parent.names)
     parent.nameChanges.append([(name, node)])
+  }
+
+  public var bytesUsed: Int { used() }
+
+  /// The files below a directory, ascending.
+  public func paths(under directory: String) -> [String] {
+    var paths: [String] = []
+    func walk(_ node: Node, _ path: String) {
+      for (name, child) in node.names {
+        if child.isDirectory {
+          walk(child, path + "/" + name)
+        } else {
+          paths.append(path + "/" + name)
+        }
+      }
+    }
+    if let node = find(directory) { walk(node, directory) }
+    return paths
   }
 
   private func used() -> Int {

@@ -1,0 +1,136 @@
+internal import Basics
+internal import Raft
+internal import Replica
+internal import Services
+
+/// What Sources/Server/RaftThread.swift does.
+extension Process {
+  func turnRaft() {
+    let inbox = raftInbox
+    raftInbox.removeAll(keepingCapacity: true)
+    for input in inbox { take(input) }
+    if now >= nextTick {
+      core.tick()
+      nextTick = now + world.options.tick
+    }
+    campaignIfAlone()
+    while core.hasOutput { honour() }
+    noteProgress()
+    wake(.raft, at: host.trueTime(nextTick))
+  }
+
+  private func take(_ input: RaftInput) {
+    switch input {
+    case .message(let message): step(message)
+    case .proposals(let proposals): for proposal in proposals { propose(proposal) }
+    case .readIndex(let ticket):
+      if world.plant != .readContextReused { nextContext += 1 }
+      if core.readIndex(context: nextContext) { reads.append((nextContext, ticket)) }
+    case .written(let mark): core.appended(mark)
+    case .applied(let index): core.applied(upTo: index)
+    case .configurations(let applied): for change in applied { configure(change) }
+    case .transfer(let target): core.transferLeadership(to: target)
+    case .compact(let index): if index <= core.status.applied { core.compact(upTo: index) }
+    case .snapshot(let snapshot, let store, let targets):
+      for target in targets { send(snapshot, store, to: target) }
+    case .reported(let id, let isDelivered): core.reportSnapshot(id, isDelivered: isDelivered)
+    case .unreachable(let id): core.reportUnreachable(id)
+    }
+  }
+
+  private func step(_ message: Message) {
+    core.step(message)
+  }
+
+  /// A proposal that is not taken gets no answer here: its call runs into its time limit.
+  private func propose(_ proposal: Proposal) {
+    let leading = world.plant == .leaseExpiredByFormerLeader ? nil : proposal.leading
+    try? core.propose(kind: proposal.kind, data: proposal.data, leading: leading)
+    if world.plant == .proposalRepeated, world.random.chance(1, in: 50) {
+      try? core.propose(kind: proposal.kind, data: proposal.data)
+    }
+  }
+
+  private func configure(_ applied: ConfigurationApplied) {
+    guard let change = applied.change, applied.index > restoredIndex else { return }
+    do throws(ConfChangeError) {
+      _ = try core.applyConfChange(change)
+    } catch {
+      world.violate("configuration", "\(host.number) cannot apply a change: \(error)")
+    }
+  }
+
+  private func campaignIfAlone() {
+    guard core.role == .follower, core.leader == .none,
+      core.confState.voters == [host.id], !core.confState.isJoint
+    else { return }
+    core.campaign()
+  }
+
+  private func send(_ snapshot: Snapshot, _ store: [UInt8], to target: NodeID) {
+    guard snapshot.metadata.index + 1 >= core.firstIndex,
+      let message = core.snapshotMessage(snapshot, to: target)
+    else {
+      core.reportSnapshot(target, isDelivered: false)
+      return
+    }
+    world.note(
+      "\(host.number) sends \(target.rawValue & 0xff) a snapshot \(snapshot.metadata.index)")
+    world.send(Packet(message: message, store: store))
+  }
+
+  private func honour() {
+    core.takeOutput(into: &output)
+    world.checks.output(output, of: self)
+    for message in output.messages { world.send(Packet(message: message, store: nil)) }
+    if let mark = output.mark {
+      var then = output.then
+      var hardState = output.hardState
+      if world.plant == .voteNotPersisted { hardState?.vote = .none }
+      if world.plant == .sentBeforeSync {
+        for message in then { world.send(Packet(message: message, store: nil)) }
+        then = []
+      }
+      if let snapshot = output.snapshot { restoredIndex = snapshot.metadata.index }
+      post(
+        .append(
+          WALBatch(
+            entries: output.entries, hardState: hardState, mustSync: output.mustSync, mark: mark,
+            snapshot: output.snapshot, then: then)))
+      if world.plant == .acknowledgedBeforeSync { post(.written(mark)) }
+    }
+    if !output.snapshotsWanted.isEmpty { post(.snapshotWanted(output.snapshotsWanted)) }
+    if let standing = output.standing { changed(standing) }
+    if !output.committed.isEmpty { post(.committed(output.committed, commit: core.commit)) }
+    for (context, index) in output.reads {
+      guard let at = reads.firstIndex(where: { $0.context == context }) else { continue }
+      post(.readIndex(ticket: reads[at].ticket, index: index))
+      reads.remove(at: at)
+    }
+  }
+
+  private func changed(_ standing: Standing) {
+    reads.removeAll()
+    status.term = standing.term
+    status.leader = standing.leader
+    world.note(
+      "\(host.number) is \(standing.role) in term \(standing.term.rawValue), follows "
+        + "\(world.number(of: standing.leader))")
+    world.checks.standing(standing, of: self)
+    post(.standing(standing))
+    post(LoopInput.wake)
+  }
+
+  /// What a leader's services know of the others. etcd: `isLearnerReady`.
+  private func noteProgress() {
+    guard core.role == .leader else {
+      if !status.progress.isEmpty { status.progress = [] }
+      return
+    }
+    let seen = core.status
+    let own = Double(seen.lastIndex.rawValue)
+    status.progress = seen.progress.map { peer in
+      (peer.id, Double(peer.match.rawValue) >= 0.9 * own)
+    }
+  }
+}
