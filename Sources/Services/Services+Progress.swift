@@ -16,6 +16,10 @@ extension Services {
         finish(id, failure, out: &out)
         continue
       }
+      if !call.questions.isEmpty, item.payload.isEmpty {
+        leasePermitted(id, out: &out)
+        continue
+      }
       let response = batch.arena.rawSpan.extracting(item.payload)
       switch call.method {
       case .authenticate:
