@@ -12,6 +12,9 @@ public struct Query: Sendable {
     case keepAlive(LeaseID)
     case timeToLive(LeaseID, withKeys: Bool)
     case leases
+    /// Whether who asks may prolong a lease, or see its keys. Any member knows; answered with
+    /// nothing, or refused.
+    case leaseAccess(LeaseID, writes: Bool)
     case members
     /// A change of the configuration, to be proposed when it keeps a quorum.
     /// `isHealthy`: whether enough members are reachable for it.
@@ -65,12 +68,16 @@ extension Replica {
   ) throws(Failure) -> [UInt8]? {
     var response: [UInt8] = []
     switch query.kind {
-    case .keepAlive(let lease):
-      try checkRenewal(of: lease, by: query.who)
-      return try keepAlive(lease, now: now, &outcome)
+    case .keepAlive(let lease): return try keepAlive(lease, now: now, &outcome)
     case .timeToLive(let lease, let withKeys):
-      if withKeys { try checkListing(of: [lease], by: query.who) }
       return timeToLive(lease, withKeys: withKeys, now: now)
+    case .leaseAccess(let lease, let writes):
+      if writes {
+        try checkRenewal(of: lease, by: query.who)
+      } else {
+        try checkListing(of: [lease], by: query.who)
+      }
+      return []
     case .leases:
       try checkListing(of: lessor.leases, by: query.who)
       response.appendHeader(header)

@@ -1,3 +1,4 @@
+internal import Auth
 public import Basics
 internal import MVCC
 public import Replica
@@ -14,6 +15,10 @@ extension Services {
       }
       if let failure = item.failure {
         finish(id, failure, out: &out)
+        continue
+      }
+      if !call.questions.isEmpty, item.payload.isEmpty {
+        leasePermitted(id, out: &out)
         continue
       }
       let response = batch.arena.rawSpan.extracting(item.payload)
@@ -78,7 +83,14 @@ extension Services {
       makeReady(read)
       return
     }
-    do throws(Failure) { try ask(read.call, kind, out: &out) } catch {
+    do throws(Failure) {
+      // Whether a lease may be prolonged was found out before.
+      if case .keepAlive = kind {
+        try ask(read.call, kind, by: .none, out: &out)
+      } else {
+        try ask(read.call, kind, out: &out)
+      }
+    } catch {
       finish(read.call, error, out: &out)
     }
   }

@@ -18,6 +18,8 @@ struct Call {
   var outstanding = 0
   /// What MoveLeader waits for.
   var transferee: NodeID?
+  /// What is asked of the leader once it is known that the client may.
+  var questions: [Query.Kind] = []
   /// Messages of a stream that wait to be identified.
   var heldMessages = 0
   /// Monotonic, in nanoseconds.

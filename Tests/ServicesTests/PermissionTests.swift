@@ -118,6 +118,41 @@ import Testing
     #expect(try member.call(.range, Request.get("m1"), token: alice).number(4) == 0)
   }
 
+  @Test func `of leases hold on members that do not lead`() throws {
+    let (member, root, alice) = try Harness.guarded()
+    try member.call(.leaseGrant, Request.make((1, .number(100)), (2, .number(7))), token: root)
+    try member.call(.put, Request.put("secret", "", lease: 7), token: root)
+    try member.call(.leaseGrant, Request.make((1, .number(100)), (2, .number(8))), token: alice)
+    member.services.status.leader = NodeID(5)
+    let withKeys = Request.make((1, .number(7)), (2, .number(1)))
+    #expect(throws: Failure.permissionDenied) {
+      try member.call(.leaseTimeToLive, withKeys, token: alice)
+    }
+    for (lease, failure) in [(7, Failure.permissionDenied), (8, .notPrimary)] {
+      let keepAlive = member.open(.leaseKeepAlive, token: alice)
+      member.send(keepAlive, Request.make((1, .number(Int64(lease)))))
+      #expect(member.end(keepAlive) == .some(failure))
+    }
+  }
+
+  @Test func `are looked at for each of many keep-alives`() throws {
+    let (member, root, alice) = try Harness.guarded()
+    for lease in 1...3 {
+      let request = Request.make((1, .number(100)), (2, .number(Int64(lease))))
+      try member.call(.leaseGrant, request, token: alice)
+    }
+    try member.call(.put, Request.put("secret", "", lease: 3), token: root)
+    let keepAlive = member.open(.leaseKeepAlive, token: alice)
+    for lease in [1, 2, 1] {
+      let message = Request.make((1, .number(Int64(lease))))
+      member.services.receive(keepAlive, message.rawSpan, out: &member.outbox)
+    }
+    member.settle()
+    #expect(member.answers(keepAlive).map { Message($0).number(2) } == [1, 2, 1])
+    member.send(keepAlive, Request.make((1, .number(3))))
+    #expect(member.end(keepAlive) == .some(.permissionDenied))
+  }
+
   @Test func `do not keep a lease from running out`() throws {
     let (member, root, alice) = try Harness.guarded()
     try member.call(.leaseGrant, Request.make((1, .number(2)), (2, .number(7))), token: root)
