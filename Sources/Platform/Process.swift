@@ -17,6 +17,12 @@ public enum Process {
     return fields.count > 1 ? (Int(fields[1]) ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE))) : 0
   }
 
+  /// Address space in use, in bytes.
+  public static func virtualBytes() -> Int {
+    let fields = text("/proc/self/statm").split(separator: " ")
+    return (fields.first.flatMap { Int($0) } ?? 0) * Int(sysconf(Int32(_SC_PAGESIZE)))
+  }
+
   /// User and system time used, in nanoseconds.
   public static func cpuNanoseconds() -> UInt64 {
     var usage = rusage()

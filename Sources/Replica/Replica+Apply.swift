@@ -40,8 +40,12 @@ extension Replica {
       applyV2(Slice(start: 0, count: bytes.byteCount), bytes, isNew: isNew, &outcome)
       return
     }
-    if applyMembership(request, bytes, id: id, isNew: isNew, &outcome) { return }
+    if applyMembership(request, bytes, id: id, isNew: isNew, &outcome) {
+      tally.applied(request.operation, isDone: true)
+      return
+    }
     guard isNew else { return }
+    let before = tally.operations
     let isWanted = loop(of: id, outcome) != nil
     do throws(Failure) {
       var response = scratch
@@ -52,10 +56,18 @@ extension Replica {
         request, bytes, id: id, by: who, isWanted: isWanted, now: now, into: &response,
         &outcome)
       if isDone, isWanted { complete(id, response: response, &outcome) }
+      tally.applied(request.operation, isDone: true)
+      if case .leaseRevoke = request,
+        RequestIDs.loop(of: id, member: config.member) == RequestIDs.loopsMax
+      {
+        tally.leasesExpired += 1
+      }
     } catch {
+      tally.applied(request.operation, isDone: false)
       if error == .noSpace { raiseNoSpace(&outcome) }
       if isWanted { complete(id, failure: error, &outcome) }
     }
+    if tally.operations - before > 1 { tally.txns += 1 }
   }
 
   /// Carries out a request on the v3 state. False: the answer comes later.

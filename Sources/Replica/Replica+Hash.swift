@@ -32,6 +32,9 @@ extension Replica {
 
   /// Whether `hashStep` has something to do.
   public var isHashing: Bool { !hashJobs.isEmpty }
+  public var hashCount: Int { hashJobs.count }
+  /// Whether the first of them is a HashKV.
+  public var isHashingByRevision: Bool { hashJobs.first?.revision != nil }
 
   mutating func hash(_ id: UInt64, revision: Int64?) throws(Failure) {
     guard hashJobs.count < Self.hashesMax else { throw .tooMany }

@@ -9,6 +9,7 @@ extension Replica {
     _ request: RangeRequestView, _ bytes: RawSpan, header: ResponseHeaderView,
     into response: inout [UInt8]
   ) throws(Failure) {
+    tally.ranges += 1
     var plan = RangePlan()
     try self.plan(request.query(bytes), into: &plan)
     var header = header
@@ -58,6 +59,8 @@ extension Replica {
   /// Writes a put into the transaction that is open, with its lease.
   mutating func write(_ put: PutRequestView, _ bytes: RawSpan, previous: Stored?) {
     let key = bytes.extracting(put.key)
+    tally.puts += 1
+    tally.putBytes += Int(put.key.count) + Int(put.value.count)
     var lease = put.lease
     if put.ignoreLease, let previous { lease = previous.keyValue.lease }
     lessor.detach(key)
@@ -72,6 +75,7 @@ extension Replica {
 
   /// Deletes in the transaction that is open; returns how many.
   mutating func erase(_ delete: DeleteRangeRequestView, _ bytes: RawSpan) -> Int64 {
+    tally.deletes += 1
     var keys: [[UInt8]] = []
     let count = store.deleteRange(
       from: bytes.extracting(delete.key), to: bytes.extracting(delete.rangeEnd)

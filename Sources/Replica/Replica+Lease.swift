@@ -45,6 +45,7 @@ extension Replica {
     store.putMeta(
       bucket: .lease, key: Self.row(lease),
       value: Self.record(lease, ttl: ttl, remaining: 0))
+    tally.granted(ttl: ttl)
     response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     response.appendField(3, ttl)
@@ -58,6 +59,8 @@ extension Replica {
     let lease = LeaseID(request.signed(1))
     let keys: [[UInt8]]
     do { keys = try lessor.revoke(lease) } catch { throw Failure(error) }
+    tally.leasesRevoked += 1
+    tally.deletes += keys.count
     store.begin()
     for key in keys {
       _ = store.deleteRange(from: key.rawSpan, to: RawSpan()) { _ in }

@@ -118,6 +118,7 @@ extension Replica {
     response.appendField(2, lease.rawValue)
     do throws(LeaseError) {
       let renewed = try lessor.renew(lease, now: now)
+      tally.leasesRenewed += 1
       response.appendField(3, renewed.ttl)
       if renewed.resetsCheckpoint {
         propose([RemainingTime(lease: lease, remaining: 0)], &outcome)

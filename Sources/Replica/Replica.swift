@@ -86,6 +86,7 @@ public struct Replica<B: Backend>: ~Copyable {
   var physicalCompactions: [UInt64] = []
   /// Whether a compaction has steps left.
   public internal(set) var isCompacting: Bool
+  public internal(set) var tally = ApplyTally()
   /// Kept between requests, for its memory.
   var scratch: [UInt8] = []
 

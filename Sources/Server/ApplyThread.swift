@@ -52,6 +52,8 @@ struct ApplyThread: ~Copyable {
   private var storedIndex = LogIndex.zero
   /// Snapshots that wait for the store to hold what was applied before they were asked for.
   private var snapshots: [(index: LogIndex, stream: SnapshotStream)] = []
+  private var compactingSince: UInt64?
+  private var hashingSince: UInt64?
   private var isLeader = false
   /// Told to stop: the store is committed once more.
   private var isEnding = false
@@ -86,6 +88,7 @@ struct ApplyThread: ~Copyable {
         shared.replica.tick(now: now, into: &outcome)
         expireTokens(now)
         compactIfDue(now)
+        report()
       }
       work(now)
       deliver()
@@ -158,9 +161,13 @@ struct ApplyThread: ~Copyable {
   }
 
   private mutating func apply(_ entries: [Entry], _ now: UInt64) {
+    let before = shared.replica.tally.applied
+    let start = Clock.monotonic()
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
+    shared.metrics.noteApplied(
+      before, shared.replica.tally.applied, nanoseconds: Clock.monotonic() - start)
     shared.raft.post(.applied(shared.replica.appliedIndex))
     shared.metrics.proposalsApplied.add(entries.count)
     if dirtySince == nil { dirtySince = now }
@@ -183,18 +190,50 @@ struct ApplyThread: ~Copyable {
   /// Bounded steps of what runs beside the traffic.
   private mutating func work(_ now: UInt64) {
     if shared.replica.isCompacting, hasRoom {
+      let start = Clock.monotonic()
+      if compactingSince == nil { compactingSince = start }
       shared.storeLock.lockForWriting()
-      _ = shared.replica.compactStep(
+      let isDone = shared.replica.compactStep(
         keysMax: settings.compactionKeysPerStep, into: &outcome)
       shared.storeLock.unlock()
+      noteCompaction(start, isDone: isDone)
       if dirtySince == nil { dirtySince = now }
     }
     if shared.replica.isHashing {
+      let isByRevision = shared.replica.isHashingByRevision
+      if hashingSince == nil { hashingSince = Clock.monotonic() }
+      let waiting = shared.replica.hashCount
       shared.storeLock.lockForReading()
       shared.replica.hashStep(rowsMax: Limits.hashRowsPerStep, into: &outcome)
       shared.storeLock.unlock()
+      if shared.replica.hashCount < waiting, let since = hashingSince {
+        hashingSince = nil
+        let took = Clock.monotonic() - since
+        (isByRevision ? shared.metrics.hashRevision : shared.metrics.hash)
+          .observe(nanoseconds: took)
+      }
     }
     publish(now)
+  }
+
+  private mutating func noteCompaction(_ start: UInt64, isDone: Bool) {
+    let end = Clock.monotonic()
+    shared.metrics.compactionPause.observe(nanoseconds: end - start)
+    shared.metrics.indexPause.observe(nanoseconds: end - start)
+    guard isDone, let since = compactingSince else { return }
+    compactingSince = nil
+    shared.metrics.compactionTotal.observe(nanoseconds: end - since)
+    shared.metrics.lastCompaction.set(Int(Clock.wall() / 1_000_000_000))
+  }
+
+  /// Lets others see what was counted.
+  private func report() {
+    let tally = shared.replica.tally
+    let rows = shared.replica.store.compactedRows
+    shared.board.withLock { board in
+      board.applied = tally
+      board.compactedRows = rows
+    }
   }
 
   /// Hands on what the batch left to do.

@@ -43,6 +43,12 @@ struct BackgroundThread: ~Copyable {
   }
 
   private func defragment(_ id: UInt64) {
+    let start = Clock.monotonic()
+    shared.metrics.defragmentations.set(1)
+    defer {
+      shared.metrics.defragmentations.set(0)
+      shared.metrics.defragmentation.observe(nanoseconds: Clock.monotonic() - start)
+    }
     do throws(BackendError) {
       try shared.backend.defragment()
       noteSizes()

@@ -1,30 +1,33 @@
-internal import Raft
 internal import Basics
-internal import Services
 internal import Platform
+internal import Replica
+internal import Services
 internal import Synchronization
 
-/// A count that many threads add to.
+/// A number that many threads add to or set.
 final class Counter: Sendable {
   // Relaxed: read for display only; nothing is ordered by it.
   private let count = Atomic<Int>(0)
   func add(_ amount: Int) { count.add(amount, ordering: .relaxed) }
+  func set(_ value: Int) { count.store(value, ordering: .relaxed) }
   var value: Int { count.load(ordering: .relaxed) }
 }
 
-/// A histogram of durations over doubling buckets.
+/// A histogram over doubling buckets.
 final class Histogram: Sendable {
-  private struct State: Sendable {
+  struct State: Sendable {
     var buckets: [Int]
     var sum = 0.0
     var count = 0
   }
 
   let bounds: [Double]
+  private let unit: Double
   private let state: Lock<State>
 
-  /// `count` bounds in seconds from `first`, each twice the one before.
-  init(first: Double, count: Int) {
+  /// `count` bounds from `first`, each twice the one before. `unit`: what they are in, in
+  /// nanoseconds.
+  init(first: Double, count: Int, unit: Double = 1e9) {
     var bounds: [Double] = []
     var bound = first
     for _ in 0..<count {
@@ -32,130 +35,146 @@ final class Histogram: Sendable {
       bound *= 2
     }
     self.bounds = bounds
+    self.unit = unit
     state = Lock(State(buckets: Array(repeating: 0, count: count)))
   }
 
-  func observe(nanoseconds: UInt64) {
-    let seconds = Double(nanoseconds) / 1e9
-    let place = bounds.firstIndex { seconds <= $0 }
+  /// Counts `times` of `nanoseconds` each.
+  func observe(nanoseconds: UInt64, times: Int = 1) {
+    let value = Double(nanoseconds) / unit
+    let place = bounds.firstIndex { value <= $0 }
     state.withLock { state in
-      if let place { state.buckets[place] += 1 }
-      state.sum += seconds
-      state.count += 1
+      if let place { state.buckets[place] += times }
+      state.sum += value * Double(times)
+      state.count += times
     }
   }
 
-  /// Prometheus' text form.
-  func text(_ name: String) -> String {
-    let (buckets, sum, count) = state.withLock { ($0.buckets, $0.sum, $0.count) }
-    var text = ""
-    var total = 0
-    for (bound, amount) in zip(bounds, buckets) {
-      total += amount
-      text += "\(name)_bucket{le=\"\(bound)\"} \(total)\n"
-    }
-    text += "\(name)_bucket{le=\"+Inf\"} \(count)\n\(name)_sum \(sum)\n\(name)_count \(count)\n"
-    return text
-  }
+  var current: State { state.withLock { $0 } }
 }
 
-/// What the server counts; names and buckets are etcd's.
+/// What the server counts beside its loops; buckets are etcd's.
 final class Metrics: Sendable {
   let walSync = Histogram(first: 0.001, count: 14)
+  let walWrite = Histogram(first: 0.001, count: 14)
+  let walBytes = Counter()
   let backendCommit = Histogram(first: 0.001, count: 14)
+  let defragmentation = Histogram(first: 0.1, count: 13)
+  let defragmentations = Counter()
+  let backendSnapshot = Histogram(first: 0.01, count: 17)
+  let snapshotSave = Histogram(first: 0.001, count: 14)
+  /// The `.snap.db` files that followers get.
+  let databaseSync = Histogram(first: 0.001, count: 14)
+  let databaseSave = Histogram(first: 0.1, count: 10)
+  let hash = Histogram(first: 0.01, count: 15)
+  let hashRevision = Histogram(first: 0.01, count: 15)
+  let compactionPause = Histogram(first: 1, count: 13, unit: 1e6)
+  let indexPause = Histogram(first: 0.5, count: 14, unit: 1e6)
+  let compactionTotal = Histogram(first: 100, count: 14, unit: 1e6)
+  /// Seconds since 1970.
+  let lastCompaction = Counter()
   let proposalsApplied = Counter()
   let proposalsFailed = Counter()
+  let slowApplies = Counter()
+  let lateHeartbeats = Counter()
+  /// Snapshots of a leader that are being taken over now.
+  let snapshotsInProgress = Counter()
   let receivedBytes = Counter()
   let sentBytes = Counter()
   let healthSuccesses = Counter()
   let healthFailures = Counter()
+  let scrapes = Counter()
+  /// By operation: refused, carried out.
+  let applied = ApplyTally.Operation.allCases.map { _ in
+    [Histogram(first: 0.0001, count: 20), Histogram(first: 0.0001, count: 20)]
+  }
+  let page = Lock(KeptPage())
+  private let checks = Lock<[CheckCount]>([])
 
-  func noteCheck(_ type: String, _ name: String, isFine: Bool) {}
-
-  /// The page of `/metrics`.
-  func text(_ board: Board, startedAt: UInt64) -> String {
-    var page = ""
-    func family(_ name: String, _ type: String, _ help: String, _ body: String) {
-      page += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(body)"
-    }
-    func gauge(_ name: String, _ help: String, _ value: Int) {
-      family(name, "gauge", help, "\(name) \(value)\n")
-    }
-    func counter(_ name: String, _ help: String, _ value: Int) {
-      family(name, "counter", help, "\(name) \(value)\n")
-    }
-    let status = board.status
-    if let version = board.clusterVersion {
-      let short = version.split(separator: ".").prefix(2).joined(separator: ".")
-      family(
-        "etcd_cluster_version", "gauge", "Which version the cluster runs at.",
-        "etcd_cluster_version{cluster_version=\"\(short)\"} 1\n")
-    }
-    family(
-      "etcd_server_version", "gauge", "Which version the server has.",
-      "etcd_server_version{server_version=\"\(status.version)\"} 1\n")
-    family(
-      "etcd_server_id", "gauge", "The member's ID.",
-      "etcd_server_id{server_id=\"\(String(status.member.rawValue, radix: 16))\"} 1\n")
-    gauge("etcd_server_has_leader", "Whether there is a leader.", status.leader == .none ? 0 : 1)
-    gauge("etcd_server_is_leader", "Whether this member leads.", status.isLeader ? 1 : 0)
-    gauge("etcd_server_is_learner", "Whether this member learns.", status.isLearner ? 1 : 0)
-    counter(
-      "etcd_server_leader_changes_seen_total", "Leader changes seen.", board.leaderChanges)
-    gauge(
-      "etcd_server_proposals_committed_total", "Log entries committed.",
-      Int(clamping: status.commitIndex.rawValue))
-    gauge(
-      "etcd_server_proposals_applied_total", "Log entries applied.",
-      Int(clamping: status.appliedIndex.rawValue))
-    counter(
-      "etcd_server_proposals_failed_total", "Proposals not taken.", proposalsFailed.value)
-    gauge(
-      "etcd_server_quota_backend_bytes", "The store's quota.", Int(clamping: status.quotaBytes))
-    gauge(
-      "etcd_mvcc_db_total_size_in_bytes", "Bytes of the store's file.", status.databaseBytes)
-    gauge(
-      "etcd_mvcc_db_total_size_in_use_in_bytes", "Of them in use.", status.databaseBytesInUse)
-    gauge(
-      "etcd_debugging_auth_revision", "The current revision of auth store.",
-      Int(clamping: status.authRevision))
-    gauge("etcd_debugging_mvcc_keys_total", "Keys.", board.keyCount)
-    gauge(
-      "etcd_debugging_mvcc_current_revision", "The newest revision.", Int(status.revision))
-    gauge(
-      "etcd_debugging_mvcc_compact_revision", "The compacted revision.",
-      Int(status.compactRevision))
-    family(
-      "etcd_disk_wal_fsync_duration_seconds", "histogram", "Syncs of the log.",
-      walSync.text("etcd_disk_wal_fsync_duration_seconds"))
-    family(
-      "etcd_disk_backend_commit_duration_seconds", "histogram", "Commits of the store.",
-      backendCommit.text("etcd_disk_backend_commit_duration_seconds"))
-    counter(
-      "etcd_network_client_grpc_received_bytes_total", "Bytes from clients.",
-      receivedBytes.value)
-    counter("etcd_network_client_grpc_sent_bytes_total", "Bytes to clients.", sentBytes.value)
-    page += Self.process(startedAt)
-    return page
+  /// How one check of `/livez` or `/readyz` went.
+  struct CheckCount: Sendable {
+    var type: String
+    var name: String
+    var successes = 0
+    var failures = 0
+    var isFine = true
   }
 
-  private static func process(_ startedAt: UInt64) -> String {
-    var page = ""
-    func family(_ name: String, _ type: String, _ help: String, _ value: String) {
-      page += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n\(name) \(value)\n"
+  func noteCheck(_ type: String, _ name: String, isFine: Bool) {
+    checks.withLock { checks in
+      let at = checks.firstIndex { $0.type == type && $0.name == name } ?? checks.count
+      if at == checks.count { checks.append(CheckCount(type: type, name: name)) }
+      checks[at].isFine = isFine
+      if isFine { checks[at].successes += 1 } else { checks[at].failures += 1 }
     }
-    let descriptors = Process.descriptors()
-    family(
-      "process_resident_memory_bytes", "gauge", "Resident memory.",
-      String(Process.residentBytes()))
-    family("process_open_fds", "gauge", "Open descriptors.", String(descriptors.open))
-    family("process_max_fds", "gauge", "How many may be open.", String(descriptors.max))
-    family(
-      "process_cpu_seconds_total", "counter", "Processor time used.",
-      String(Double(Process.cpuNanoseconds()) / 1e9))
-    family(
-      "process_start_time_seconds", "gauge", "When the process started.",
-      String(Double(startedAt) / 1e9))
-    return page
+  }
+
+  var checkCounts: [CheckCount] { checks.withLock { $0 } }
+
+  /// Counts what a batch of entries applied, from the counts before and after: each for its share
+  /// of the time, since a look at the clock for each would cost more than most of them do.
+  func noteApplied(_ before: [Int], _ after: [Int], nanoseconds: UInt64) {
+    var total = 0
+    for place in after.indices { total += after[place] - before[place] }
+    guard total > 0 else { return }
+    let each = nanoseconds / UInt64(total)
+    for place in after.indices where after[place] > before[place] {
+      applied[place / 2][place % 2].observe(
+        nanoseconds: each, times: after[place] - before[place])
+    }
+    if each > Self.slowNanoseconds { slowApplies.add(total) }
+  }
+
+  /// etcd: `--experimental-warning-apply-duration`.
+  private static let slowNanoseconds: UInt64 = 100_000_000
+}
+
+/// What one loop has counted.
+struct LoopReport: Sendable {
+  var tally = Tally()
+  var clients = ClientVersions()
+}
+
+/// Calls by the version that their clients say they have.
+struct ClientVersions: Sendable {
+  /// Further versions count as unknown: a client can say what it likes.
+  private static let versionsMax = 32
+
+  struct Entry: Sendable {
+    var version: String
+    var bytes: [UInt8]
+    var unary = 0
+    var streams = 0
+  }
+
+  private(set) var entries = [Entry(version: "unknown", bytes: [])]
+  /// The client that called last is likely to call next.
+  private var last = 0
+
+  mutating func note(_ version: RawSpan, _ method: Method) {
+    let bytes = entries[last].bytes
+    if !bytes.rawSpan.equals(version) { last = place(version) }
+    if method.isServerStreaming { entries[last].streams += 1 } else { entries[last].unary += 1 }
+  }
+
+  private mutating func place(_ version: RawSpan) -> Int {
+    let bytes = version.copied()
+    if let at = entries.firstIndex(where: { $0.bytes == bytes }) { return at }
+    guard entries.count < Self.versionsMax, bytes.count <= 32,
+      bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x5c })
+    else { return 0 }
+    entries.append(Entry(version: String(decoding: bytes, as: UTF8.self), bytes: bytes))
+    return entries.count - 1
+  }
+
+  mutating func add(_ other: ClientVersions) {
+    for entry in other.entries {
+      if let at = entries.firstIndex(where: { $0.version == entry.version }) {
+        entries[at].unary += entry.unary
+        entries[at].streams += entry.streams
+      } else {
+        entries.append(entry)
+      }
+    }
   }
 }

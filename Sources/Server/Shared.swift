@@ -55,6 +55,8 @@ struct LoopHandle: Sendable {
   let wakeup: Wakeup
   /// Whether the loop has said good-bye to its clients.
   let stopped = Lock(false)
+  /// What the loop has counted; brought up to date on every tick.
+  let report = Lock(LoopReport())
 
   init() throws(Errno) {
     wakeup = try Wakeup()
@@ -71,6 +73,8 @@ struct Board: Sendable {
   var clusterVersion: String?
   var leaderChanges = 0
   var keyCount = 0
+  var applied = ApplyTally()
+  var compactedRows = 0
 }
 
 enum RaftInput: Sendable {

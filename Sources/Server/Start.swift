@@ -146,11 +146,13 @@ public enum Server {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []
       let limits = limits
+      let timesCalls = options.http.hasCallHistograms
       _ = Thread.start("io-\(number)") {
-        let services = Services<LMDBBackend>(
+        var services = Services<LMDBBackend>(
           status: status, limits: limits, loop: number,
           startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1,
           tokens: provider.settings)
+        if timesCalls { services.timeCalls() }
         do {
           let loop = try IOLoop.open(
             number: number, shared: shared, settings: settings, services: services,

@@ -47,7 +47,9 @@ struct WALThread: ~Copyable {
     for input in inbox {
       switch input {
       case .append(let entries, let hardState, let needsSync, let newest):
+        let start = Clock.monotonic()
         try wal.append(entries, hardState)
+        shared.metrics.walWrite.observe(nanoseconds: Clock.monotonic() - start)
         if needsSync { mustSync = true }
         mark = newest
       case .snapshot(let snapshot): try save(snapshot)
@@ -64,14 +66,17 @@ struct WALThread: ~Copyable {
         shared.log.warn("slow fdatasync of the log", ("took", "\(took / 1_000_000)ms"))
       }
     }
+    shared.metrics.walBytes.set(wal.bytesWritten)
     if let mark { shared.raft.post(.written(mark)) }
     return ends
   }
 
   private mutating func save(_ snapshot: Snapshot) throws(WALError) {
     let metadata = snapshot.metadata
+    let start = Clock.monotonic()
     do throws(DiskError) {
       try snapshots.save(snapshot)
+      shared.metrics.snapshotSave.observe(nanoseconds: Clock.monotonic() - start)
     } catch {
       throw .disk(error)
     }

@@ -40,7 +40,10 @@ extension Services {
       guard let progress = status.progress.first(where: { $0.member == node }) else {
         throw .memberNotFound
       }
-      guard progress.isReady else { throw .learnerNotReady }
+      guard progress.isReady else {
+        tally.learnersNotReady += 1
+        throw .learnerNotReady
+      }
       try ask(id, .change(.promote(node)), out: &out)
     }
   }

@@ -209,7 +209,7 @@ extension Services {
     var message = reply.header
     message.appendField(2, bytes.rawSpan)
     if waiter.kind == .leader { return answer(id, message.rawSpan, out: &out) }
-    out.message(id, message.rawSpan)
+    send(id, .observe, message.rawSpan, out: &out)
     follow(id, &waiter, bytes.rawSpan.extracting(leader.key).copied())
   }
 
@@ -302,7 +302,7 @@ extension Services {
     var message: [UInt8] = []
     message.appendHeader(header)
     message.appendField(2, arena.extracting(event.keyValue))
-    out.message(id, message.rawSpan)
+    send(id, .observe, message.rawSpan, out: &out)
   }
 }
 

@@ -9,7 +9,10 @@ extension Services {
   public mutating func probe(_ id: CallID, isSerializable: Bool, out: inout Outbox) {
     guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
     calls.insert(Call(method: .range, needsLeader: false, deadline: .max), as: id)
-    calls.with(id) { $0.hasRequest = true }
+    calls.with(id) {
+      $0.hasRequest = true
+      $0.isOwn = true
+    }
     // A key that hardly anyone has, without its value.
     let key: [UInt8] = [0]
     var message: [UInt8] = []

@@ -21,12 +21,15 @@ extension Services {
       case .authenticate:
         loggedIn(id, response, authRevision: item.authRevision, out: &out)
       case .leaseKeepAlive:
-        out.message(id, response)
+        send(id, .leaseKeepAlive, response, out: &out)
         calls.with(id) { $0.outstanding -= 1 }
         if call.isHalfClosed, call.outstanding == 1 { finish(id, nil, out: &out) }
       case .moveLeader:
         out.transferee = call.transferee
         deadlines.insert(status.now &+ limits.requestTimeout, id)
+      case .memberPromote:
+        tally.learnersPromoted += 1
+        answer(id, response, out: &out)
       default: answer(id, response, out: &out)
       }
     }
@@ -103,10 +106,14 @@ extension Services {
   /// Lets time pass: called a few times a second with the present `status`.
   public mutating func tick(out: inout Outbox) {
     if status.leader != lastLeader { leaderChanged(out: &out) }
-    while let id = waits.expired(status.now) { fail(id, .timedOut, out: &out) }
+    while let id = waits.expired(status.now) {
+      tally.proposalsFailed += 1
+      fail(id, .timedOut, out: &out)
+    }
     while let id = deadlines.expired(status.now) { expire(id, out: &out) }
     expireReads(out: &out)
     if reads.ticket != nil, status.now &- reads.askedAt >= limits.readIndexRetryTime {
+      tally.readIndexesRetried += 1
       askReadIndex(out: &out)
     }
     if let since = leaderlessSince {
@@ -143,6 +150,7 @@ extension Services {
     for index in reads.confirmed.indices { sift(&reads.confirmed[index].reads) }
     reads.confirmed.removeAll { $0.reads.isEmpty }
     if reads.asked.isEmpty { reads.ticket = nil }
+    tally.readIndexesFailed += late.count
     for id in late { fail(id, .timedOut, out: &out) }
   }
 }

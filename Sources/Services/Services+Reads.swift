@@ -34,7 +34,7 @@ extension Services {
     for read in reads.ready where calls.contains(read.call) {
       var result: Planned.Result
       do throws(Failure) {
-        if control.store.isEnabled { try check(read, control) }
+        if control.store.isEnabled, calls[read.call]?.isOwn != true { try check(read, control) }
         result = try plan(read, store, control.store, &reader)
       } catch {
         result = .failure(error)
@@ -45,7 +45,7 @@ extension Services {
     planWatches(store: store, reader: &reader)
   }
 
-  private func plan(
+  private mutating func plan(
     _ read: Read, _ store: borrowing Store<B>, _ auth: AuthStore, _ reader: inout B.Reader
   ) throws(Failure) -> Planned.Result {
     let bytes = read.message.rawSpan
@@ -53,6 +53,7 @@ extension Services {
     case .range(let request):
       var plan = RangePlan()
       try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
+      tally.ranges += 1
       return .range(plan)
     case .txn(let txn):
       var path: [Bool] = []
@@ -65,6 +66,8 @@ extension Services {
         try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
         plans.append(plan)
       }
+      tally.ranges += plans.count
+      if plans.count > 1 { tally.txns += 1 }
       return .txn(path[0], plans, revision: store.currentRevision)
     case .password:
       let name = calls[read.call]?.login?.request.name ?? []

@@ -142,7 +142,7 @@ extension Services {
     if method == .healthCheck {
       answer(id, response.rawSpan, out: &out)
     } else {
-      out.message(id, response.rawSpan)
+      send(id, .healthWatch, response.rawSpan, out: &out)
     }
   }
 }

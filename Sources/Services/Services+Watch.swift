@@ -71,6 +71,7 @@ extension Services {
         raftTerm: status.term.rawValue),
       into: &watches.output, bytesMax: limits.watchBytesPerWakeMax)
     for (stream, message) in watches.output.messages {
+      tally.sent(.watch)
       out.message(
         CallID(stream.rawValue), watches.output.arena.rawSpan.extracting(message))
     }

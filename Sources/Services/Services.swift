@@ -20,6 +20,10 @@ struct Call {
   var transferee: NodeID?
   /// Messages of a stream that wait to be identified.
   var heldMessages = 0
+  /// Monotonic, in nanoseconds.
+  var openedAt: UInt64 = 0
+  /// The server's own call: counted nowhere.
+  var isOwn = false
   private var course = Course.none
   private var badge = Badge.none
 
@@ -91,6 +95,7 @@ public struct Services<B: Backend>: ~Copyable {
   var leaderlessSince: UInt64?
   var lastLeader: NodeID
   var scratch: [UInt8] = []
+  var tally = Tally()
 
   /// `status` says at which revision the changes that `events` will bring begin.
   /// `loop`: this loop's number, 0 to 14. `digest`: SHA-1, for the IDs of members to be added.
@@ -119,12 +124,13 @@ public struct Services<B: Backend>: ~Copyable {
     _ id: CallID, _ method: Method, needsLeader: Bool, timeout: UInt64?, token: [UInt8],
     commonName: [UInt8] = [], isProxied: Bool = false, out: inout Outbox
   ) {
-    guard calls.count < limits.callsMax else { return out.finish(id, .tooMany) }
-    if needsLeader, status.leader == .none { return out.finish(id, .noLeader) }
-    if status.isLearner, method.isServerStreaming, method != .healthWatch {
-      return out.finish(id, .notSupportedForLearner)
-    }
+    tally.opened(method)
     var call = Call(method: method, needsLeader: needsLeader, deadline: .max)
+    call.openedAt = status.now
+    if let refusal = refusal(method, needsLeader: needsLeader) {
+      count(call, code: refusal.code.rawValue)
+      return out.finish(id, refusal)
+    }
     if let timeout {
       let (deadline, isBeyond) = status.now.addingReportingOverflow(timeout)
       call.deadline = isBeyond ? .max : deadline
@@ -138,9 +144,18 @@ public struct Services<B: Backend>: ~Copyable {
     calls.insert(call, as: id)
   }
 
+  /// Why a call cannot be opened now.
+  private func refusal(_ method: Method, needsLeader: Bool) -> Failure? {
+    if calls.count >= limits.callsMax { return .tooMany }
+    if needsLeader, status.leader == .none { return .noLeader }
+    let isStream = method.isServerStreaming && method != .healthWatch
+    return status.isLearner && isStream ? .notSupportedForLearner : nil
+  }
+
   /// Takes one message of a call. A call that is over is ignored: its end is on the way.
   public mutating func receive(_ id: CallID, _ message: RawSpan, out: inout Outbox) {
     guard let (method, isFirst) = calls.with(id, { ($0.method, !$0.hasRequest) }) else { return }
+    tally.received(method)
     do throws(Failure) {
       guard message.byteCount <= limits.requestBytesMax + limits.messageOverheadBytes else {
         throw .messageTooLarge
@@ -175,20 +190,25 @@ public struct Services<B: Backend>: ~Copyable {
 
   /// The client has gone; nothing more is said to it and all it held is freed.
   public mutating func cancelled(_ id: CallID, out: inout Outbox) {
-    guard calls.contains(id) else { return }
+    guard let call = calls[id] else { return }
+    count(call, code: Failure.Code.cancelled.rawValue)
     close(id, out: &out)
   }
 
   /// Ends a call and frees what it holds.
   mutating func finish(_ id: CallID, _ failure: Failure?, out: inout Outbox) {
     guard let call = calls[id] else { return }
-    out.finish(id, call.method.isConcurrency ? failure?.asUnknown : failure)
+    let failure = call.method.isConcurrency ? failure?.asUnknown : failure
+    count(call, code: failure?.code.rawValue ?? 0)
+    out.finish(id, failure)
     close(id, out: &out)
   }
 
   /// Sends the response of a call with only one, and ends it.
   mutating func answer(_ id: CallID, _ response: RawSpan, out: inout Outbox) {
-    guard calls.contains(id) else { return }
+    guard let call = calls[id] else { return }
+    count(call, code: 0)
+    if !call.isOwn { tally.sent(call.method) }
     out.answer(id, response)
     close(id, out: &out)
   }

@@ -30,6 +30,7 @@ extension Store {
     ) { revision, isTombstone in
       dropped.append((revision, isTombstone))
     }
+    compactedRows += dropped.count
     for (revision, isTombstone) in dropped { active.drop(revision, isTombstone: isTombstone) }
     if isDone {
       active.change(

@@ -29,6 +29,9 @@ public struct Store<B: Backend>: ~Copyable {
   public internal(set) var consistentIndex = LogIndex.zero
   public internal(set) var consistentTerm = Term.zero
 
+  /// Rows that compactions have dropped since the start.
+  public internal(set) var compactedRows = 0
+
   var index = KeyIndex()
   var active = WriteBuffer()
   var frozen: WriteBuffer?

@@ -195,6 +195,7 @@ extension WatchHub {
       output.messages.append(
         (streams[slot].id, Slice(start: start, count: output.arena.count - start)))
     } while next < response.eventCount
+    sentEventCount += response.eventCount
     release(response, of: slot)
   }
 

@@ -104,6 +104,8 @@ public struct WatchHub: ~Copyable {
   public var slowWatcherCount: Int { unsynced.count }
   /// Events queued and not yet taken.
   public internal(set) var queuedEventCount = 0
+  /// Events that have left in responses, since the beginning.
+  public internal(set) var sentEventCount = 0
   /// Events in memory for them, each once however many watchers get it.
   public var heldEventCount: Int { records.heldCount }
 

@@ -61,9 +61,7 @@ enum Endpoints {
   }
 
   private static func metrics(_ shared: Shared) -> WebAnswer {
-    let board = shared.board.withLock { $0 }
-    let page = shared.metrics.text(board, startedAt: shared.startedAt)
-    return WebAnswer(200, "text/plain; version=0.0.4; charset=utf-8", Array(page.utf8))
+    WebAnswer(200, "text/plain; version=0.0.4; charset=utf-8", MetricsPage.bytes(shared))
   }
 
   /// The variables of Go's expvar that mean something here, and etcd's own.

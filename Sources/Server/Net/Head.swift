@@ -10,6 +10,7 @@ struct Head {
   var method = Slice.empty
   var path = Slice.empty
   var token = Slice.empty
+  var clientVersion = Slice.empty
   var timeout: UInt64?
   var needsLeader = false
   /// Whether a gateway speaks for its own client, with a certificate that is the gateway's.
@@ -37,6 +38,7 @@ struct Head {
       case 13 where Self.matches(name, "authorization") && token.isEmpty: token = field.value
       case 13 where Self.matches(name, "grpc-encoding"): encoding = field.value
       case 18 where Self.matches(name, "grpcgateway-accept"): isProxied = true
+      case 18 where Self.matches(name, "client-api-version"): clientVersion = field.value
       default: break
       }
     }

@@ -96,6 +96,7 @@ extension IOLoop {
         stream, status: refusal.code.rawValue, message: refusal.encodedMessage)
       return
     }
+    clients.note(arena.rawSpan.extracting(head.clientVersion), method)
     let call = OpenCall(
       connection: connection, stream: stream,
       reader: MessageReader(bytesMax: settings.messageBytesMax), isGzip: head.isGzip, web: nil)

@@ -148,6 +148,8 @@ extension IOLoop {
         return false
       }
     }
+    let version = Array((web.metadata("client-api-version") ?? "").utf8)
+    clients.note(version.rawSpan, route.method)
     let token = web.metadata("token") ?? web.request.header("authorization") ?? ""
     services.open(
       id, route.method, needsLeader: web.metadata("hasleader") == "true", timeout: timeout,

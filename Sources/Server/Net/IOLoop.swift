@@ -69,6 +69,7 @@ struct IOLoop: ~Copyable {
   /// Of those calls that get a snapshot.
   var snapshots: [CallID: SnapshotStream] = [:]
   var dirty: [Connection] = []
+  var clients = ClientVersions()
   /// Connections of HTTP/1.1 whose next request may be served.
   var resumable: [Connection] = []
   var out = Outbox()
@@ -124,6 +125,7 @@ struct IOLoop: ~Copyable {
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         services.tick(out: &out)
+        report()
       }
       if now >= nextSweep {
         nextSweep = now + Limits.sweepNanoseconds
@@ -135,6 +137,12 @@ struct IOLoop: ~Copyable {
     for connection in connections.values { takeLeave(connection) }
     shared.loops[number].stopped.withLock { $0 = true }
     shared.loops[number].stopped.signal()
+  }
+
+  /// Lets others see what was counted.
+  mutating func report() {
+    let report = LoopReport(tally: services.report(), clients: clients)
+    shared.loops[number].report.withLock { $0 = report }
   }
 
   /// Ends what is still open. Without a status of their own, streams that a GOAWAY and the end
