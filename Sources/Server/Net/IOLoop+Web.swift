@@ -323,6 +323,18 @@ extension IOLoop {
     finishStream(id, web)
   }
 
+  /// Ends all calls of a connection that are not gRPC's.
+  mutating func finishWeb(of connection: Connection, _ failure: Failure) {
+    var ids: [CallID] = []
+    if let id = connection.call { ids.append(id) }
+    if case .http2(let session) = connection.speaker {
+      session.forEachTag { ids.append(CallID($0 - 1)) }
+    }
+    for id in ids {
+      if let web = calls[id]?.web { finishWeb(id, web, failure) }
+    }
+  }
+
   private mutating func finishStream(_ id: CallID, _ web: WebCall) {
     guard let call = end(id) else { return }
     begin(call, web, status: 200, headers: [])
