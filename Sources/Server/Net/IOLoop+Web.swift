@@ -24,6 +24,15 @@ extension IOLoop {
     {
       shared.log.warn("a request was refused since its Host is not in --host-whitelist")
       web.task = .answer(.error(421, refusal))
+    } else if settings.web.hasGateway, services.status.isAuthEnabled, Route.owns(request.path),
+      connection.sealing?.commonName.isEmpty == false
+    {
+      // etcd: the gateway's own certificate would stand for the client's.
+      web.task = .answer(
+        .error(
+          400,
+          "CommonName of client sending a request against gateway will be ignored and not used "
+            + "as expected"))
     } else {
       web.fields = settings.web.access.fields(origin: request.header("origin") ?? "")
       web.task = task(request, connection)
