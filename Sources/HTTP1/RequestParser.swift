@@ -56,6 +56,9 @@ public struct RequestParser: ~Copyable {
   /// Bytes that were received and not looked at.
   public var bufferedBytes: Int { bytes.count - start }
 
+  /// Bytes that are kept: those, and the body so far.
+  public var heldBytes: Int { bufferedBytes + body.count }
+
   /// Whether a request has begun and is not whole.
   public var isInsideRequest: Bool { request != nil || start < bytes.count }
 

@@ -186,13 +186,13 @@ struct MetricsPage {
       "etcd_mvcc_db_total_size_in_use_in_bytes", "Of them in use.", status.databaseBytesInUse)
     gauge("etcd_debugging_mvcc_keys_total", "Keys.", board.keyCount)
     gauge(
+      "etcd_debugging_auth_revision", "The revision of users and roles.",
+      Int(clamping: status.authRevision))
+    gauge(
       "etcd_debugging_mvcc_current_revision", "The newest revision.", Int(status.revision))
     gauge(
       "etcd_debugging_mvcc_compact_revision", "The compacted revision.",
       Int(status.compactRevision))
-    gauge(
-      "etcd_debugging_auth_revision", "The current revision of auth store.",
-      Int(clamping: status.authRevision))
     counter("etcd_mvcc_put_total", "Puts applied.", applied.puts)
     counter("etcd_mvcc_delete_total", "Deletes applied.", applied.deletes)
     gauge(

@@ -34,7 +34,7 @@ extension Services {
     for read in reads.ready where calls.contains(read.call) {
       var result: Planned.Result
       do throws(Failure) {
-        if control.store.isEnabled { try check(read, control) }
+        if control.store.isEnabled, calls[read.call]?.isOwn != true { try check(read, control) }
         result = try plan(read, store, control.store, &reader)
       } catch {
         result = .failure(error)

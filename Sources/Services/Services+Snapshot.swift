@@ -19,7 +19,7 @@ extension Services {
   /// Sends one message of a Snapshot call.
   public mutating func snapshot(_ id: CallID, _ message: RawSpan, out: inout Outbox) {
     guard calls[id]?.method == .snapshot else { return }
-    out.message(id, message)
+    send(id, .snapshot, message, out: &out)
   }
 
   /// Ends a Snapshot call.

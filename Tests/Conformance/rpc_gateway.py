@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 
 from rpc import Transcript, case
 
@@ -31,9 +32,14 @@ class Web:
         self.connection.request(method, path, text, headers or {})
         response = self.connection.getresponse()
         data = response.read().decode()
+        if token := re.search(r'"token":"([^"]+)"', data):
+            self.t.note(label, f"a token of {len(token[1].split('.'))} parts")
+            found, data = json.loads(data), data.replace(token[1], "<token>")
         fields = [f"{name}: {response.headers[name]}" for name in FIELDS if name in response.headers]
         self.t.note(label, f"{response.status} {response.reason} | {' | '.join(fields)}")
         self.t.note(label, data)
+        if token:
+            return found
         try:
             return json.loads(data)
         except ValueError:
@@ -205,6 +211,40 @@ def gateway_access(t: Transcript) -> None:
                     {"Host": "good:99"}, {"Host": "bad:99", "Origin": "http://a:1"}):
         web.ask("/v3/kv/range", {"key": b64("k")}, headers=headers, label=f"post {headers}")
         web.ask("/version", method="OPTIONS", headers=headers, label=f"options {headers}")
+
+
+@case("--bcrypt-cost", "4")
+def gateway_auth(t: Transcript) -> None:
+    web = Web(t)
+    for user, role in [("root", "root"), ("u", "r")]:
+        web.ask("/v3/auth/user/add", {"name": user, "password": f"{user}-secret"})
+        web.ask("/v3/auth/role/add", {"name": role})
+        web.ask("/v3/auth/user/grant", {"user": user, "role": role})
+    web.ask("/v3/auth/role/grant", {"name": "r", "perm": {
+        "permType": "READWRITE", "key": b64("a"), "range_end": b64("b")}})
+    web.ask("/v3/auth/role/get", {"role": "r"})
+    web.ask("/v3/auth/user/add", {"name": "", "password": "x"})
+    web.ask("/v3/auth/enable", {})
+    web.ask("/v3/auth/status", {})
+    web.ask("/v3/kv/range", {"key": b64("a")}, label="nobody")
+    web.ask("/v3/kv/range", {"key": b64("a")}, headers={"Authorization": "nonsense"},
+            label="nonsense")
+    web.ask("/v3/auth/authenticate", {"name": "u", "password": "wrong"})
+    web.ask("/v3/auth/authenticate", {"name": "nobody", "password": "wrong"})
+    token = web.ask("/v3/auth/authenticate", {"name": "u", "password": "u-secret"})["token"]
+    for headers in ({"Authorization": token}, {"Grpc-Metadata-Token": token}):
+        label = f"as u by {list(headers)}"
+        web.ask("/v3/kv/put", {"key": b64("a1"), "value": "dg=="}, headers=headers, label=label)
+        web.ask("/v3/kv/range", {"key": b64("a1")}, headers=headers, label=label)
+        web.ask("/v3/kv/put", {"key": b64("c")}, headers=headers, label=label)
+        web.ask("/v3/kv/range", {"key": b64("c")}, headers=headers, label=label)
+        web.ask("/v3/auth/user/list", {}, headers=headers, label=label)
+        web.ask("/v3/cluster/member/list", {}, headers=headers, label=label)
+    web.ask("/health", method="GET")
+    web.ask("/v3/auth/disable", {}, headers={"Authorization": token}, label="u disables")
+    root = web.ask("/v3/auth/authenticate", {"name": "root", "password": "root-secret"})["token"]
+    web.ask("/v3/auth/user/list", {}, headers={"Authorization": root}, label="root lists")
+    web.ask("/v3/auth/disable", {}, headers={"Authorization": root}, label="root disables")
 
 
 @case("--enable-grpc-gateway=false")

@@ -2,8 +2,10 @@
 not read, clients that go, and listeners of their own."""
 
 import base64
+import hashlib
 import http.client
 import json
+import os
 import socket
 import subprocess
 import time
@@ -165,6 +167,22 @@ def test_a_watcher_that_does_not_read_costs_little(server: Server) -> None:
         assert piece
         seen += piece.count(b'"mod_revision"')
     client.close()
+
+
+def test_a_snapshot_comes_whole_to_a_slow_reader(server: Server) -> None:
+    for number in range(16):
+        ask(server, "/v3/kv/put", {"key": b64(b"s%d" % number), "value": b64(os.urandom(300_000))})
+    connection = http.client.HTTPConnection(server.address, timeout=SECONDS_MAX)
+    connection.request("POST", "/v3/maintenance/snapshot", "{}")
+    response = connection.getresponse()
+    assert response.status == 200
+    time.sleep(0.5)
+    messages = [json.loads(line)["result"] for line in response]
+    data = b"".join(base64.b64decode(message["blob"]) for message in messages)
+    assert len(data) > 16 * 300_000
+    assert hashlib.sha256(data[:-32]).digest() == data[-32:]
+    assert int(messages[0]["remaining_bytes"]) + len(base64.b64decode(messages[0]["blob"])) \
+        == len(data) - 32
 
 
 def test_large_values_fit_and_larger_ones_do_not(server: Server) -> None:

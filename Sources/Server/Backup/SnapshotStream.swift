@@ -119,6 +119,7 @@ final class SnapshotStream: Sendable {
       let sum = hash.finish()
       let message = SnapshotMessage.encode(sum.rawSpan, remaining: 0)
       ending = offer(message)
+      shared.metrics.backendSnapshot.observe(nanoseconds: Clock.monotonic() - start)
       shared.log.info(
         "sent a snapshot", ("bytes", String(export.layout.bytes)),
         ("took", "\((Clock.monotonic() - start) / 1_000_000)ms"))

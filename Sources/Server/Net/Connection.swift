@@ -63,6 +63,8 @@ final class Connection {
   var isDirty = false
   /// The request of HTTP/1.1 that is being served.
   var call: CallID?
+  /// Bytes of HTTP/1.1 requests that are counted in the loop's total.
+  var countedBytes = 0
   /// A stream of HTTP/1.1 was told to send no more for now.
   var isCongested = false
   /// Requests of HTTP/1.1 wait for the one before, or for their client to read the answers.

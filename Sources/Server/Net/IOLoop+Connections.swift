@@ -205,6 +205,7 @@ extension IOLoop {
   mutating func close(_ connection: Connection) {
     guard connections.removeValue(forKey: connection.token) != nil else { return }
     try? poller.remove(connection.socket.fd)
+    requestBytes -= connection.countedBytes
     if let id = connection.call, end(id) != nil { services.cancelled(id, out: &out) }
     guard case .http2(let session) = connection.speaker else { return }
     session.forEachTag { tag in

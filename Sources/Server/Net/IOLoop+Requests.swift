@@ -196,9 +196,22 @@ extension IOLoop {
       connection.output += [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
     }
     // The body of a stream may come as slowly as it likes.
+    count(connection)
     let isInside = connection.parser.isInsideRequest && !connection.parser.isStreaming
     connection.requestSince = isInside ? connection.requestSince ?? now : nil
     mark(connection)
+  }
+
+  /// Counts what a connection keeps of requests that are not whole; one that brings the loop over
+  /// its limit is refused.
+  private mutating func count(_ connection: Connection) {
+    let held = connection.parser.heldBytes
+    requestBytes += held - connection.countedBytes
+    connection.countedBytes = held
+    guard requestBytes > Limits.requestBytes, held > 0, case .none = connection.ending else {
+      return
+    }
+    refuse(connection, Refusal(503, "too many requests"))
   }
 
   private mutating func take(_ step: RequestParser.Step, _ connection: Connection) {

@@ -24,6 +24,15 @@ extension IOLoop {
     {
       shared.log.warn("a request was refused since its Host is not in --host-whitelist")
       web.task = .answer(.error(421, refusal))
+    } else if settings.web.hasGateway, services.status.isAuthEnabled, Route.owns(request.path),
+      connection.sealing?.commonName.isEmpty == false
+    {
+      // etcd: the gateway's own certificate would stand for the client's.
+      web.task = .answer(
+        .error(
+          400,
+          "CommonName of client sending a request against gateway will be ignored and not used "
+            + "as expected"))
     } else {
       web.fields = settings.web.access.fields(origin: request.header("origin") ?? "")
       web.task = task(request, connection)
@@ -321,6 +330,18 @@ extension IOLoop {
     write(call, web, failureChunk(status, phrase: reasonPhrase(httpStatus(status.code))))
     services.cancelled(id, out: &out)
     finishStream(id, web)
+  }
+
+  /// Ends all calls of a connection that are not gRPC's.
+  mutating func finishWeb(of connection: Connection, _ failure: Failure) {
+    var ids: [CallID] = []
+    if let id = connection.call { ids.append(id) }
+    if case .http2(let session) = connection.speaker {
+      session.forEachTag { ids.append(CallID($0 - 1)) }
+    }
+    for id in ids {
+      if let web = calls[id]?.web { finishWeb(id, web, failure) }
+    }
   }
 
   private mutating func finishStream(_ id: CallID, _ web: WebCall) {

@@ -51,6 +51,8 @@ struct IOLoop: ~Copyable {
     /// What a stopping server gives its clients to hear of it and its calls to end.
     static let stopNanoseconds: UInt64 = 500_000_000
     static let readBytes = 64 << 10
+    /// Bytes of HTTP/1.1 requests that have not come whole, of all connections of a loop.
+    static let requestBytes = 256 << 20
   }
 
   static let wakeToken = UInt64.max
@@ -69,6 +71,8 @@ struct IOLoop: ~Copyable {
   /// Of those calls that get a snapshot.
   var snapshots: [CallID: SnapshotStream] = [:]
   var dirty: [Connection] = []
+  /// Bytes of HTTP/1.1 requests that have not come whole.
+  var requestBytes = 0
   var clients = ClientVersions()
   /// Connections of HTTP/1.1 whose next request may be served.
   var resumable: [Connection] = []
@@ -148,6 +152,7 @@ struct IOLoop: ~Copyable {
   /// Ends what is still open. Without a status of their own, streams that a GOAWAY and the end
   /// of the connection cut off fail with UNKNOWN in grpc-go, which its users do not retry.
   private mutating func takeLeave(_ connection: Connection) {
+    finishWeb(of: connection, .stopped)
     if case .http2(let session) = connection.speaker {
       let status = Status(.unavailable, "etcdserver: server stopped")
       session.forEachTag { tag in
