@@ -126,6 +126,39 @@ def test_alarms_and_users_cross() -> None:
             put(client, b"k", b"w")
 
 
+@pytest.mark.parametrize("interval", ["100ms", "60s"], ids=["stored", "only in the log"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_users_keep_their_rights(version: str, interval: str) -> None:
+    """In etcd's db or in the log alone; and back again."""
+    with etcd(version) as source, Server(paths.MARTLET) as server, etcd("3.5") as back:
+        source.flags = [*source.flags, f"--backend-batch-interval={interval}"]
+        source.start()
+        root = ("--user", "root:secret")
+        for words in [
+            "user add root:secret", "user grant-role root root", "role add reader",
+            "role grant-permission reader --prefix read readable/", "user add ada:lovelace",
+            "user grant-role ada reader", "put readable/x 1", "put other 2", "auth enable",
+        ]:
+            ETCDCTL("--endpoints", source.address, *words.split())
+        ETCDCTL("--endpoints", source.address, *root, "put", "readable/x", "3")
+        end(source, "stopped" if interval == "100ms" else "killed")
+        move(source, server)
+        for each in (server, back):
+            if each is back:
+                server.kill()
+                MARTLET("export", server.data_dir, back.data_dir)
+            each.start()
+            ada = ("--endpoints", each.address, "--user", "ada:lovelace")
+            assert ETCDCTL(*ada, "get", "readable/x") == "readable/x\n3\n"
+            assert "permission denied" in ETCDCTL.run(*ada, "get", "other").stderr
+            assert "permission denied" in ETCDCTL.run(*ada, "put", "readable/x", "4").stderr
+            assert "user name is empty" in ETCDCTL.run(
+                "--endpoints", each.address, "get", "other").stderr
+            roles = ETCDCTL("--endpoints", each.address, *root, "user", "get", "ada")
+            assert "Roles: reader" in roles
+            ETCDCTL("--endpoints", each.address, *root, "user", "add", f"new-{each.client_port}:x")
+
+
 def test_another_token_or_name_does_not_matter() -> None:
     """As in etcd, the log says whose it is; flags for the first start are not needed again."""
     with etcd("3.5") as source, Server(paths.MARTLET) as server:

@@ -1,10 +1,13 @@
 """`snapshot save` against Martlet, and what every `snapshot status` says of the file."""
 
+import base64
 import hashlib
+import json
 import os
 import socket
 import subprocess
 import time
+import urllib.request
 from pathlib import Path
 
 import grpc
@@ -93,6 +96,15 @@ def test_the_stream_counts_down_and_ends_with_its_hash(server: Server) -> None:
         assert answer.remaining_bytes == left
     assert left == 0 and answers[-1].remaining_bytes == 0
     assert hashlib.sha256(b"".join(blobs[:-1])).digest() == blobs[-1]
+
+
+def test_the_gateway_streams_the_same_file(server: Server, tmp_path: Path) -> None:
+    request = urllib.request.Request(
+        f"{server.endpoint}/v3/maintenance/snapshot", data=b"{}", method="POST")
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        parts = [json.loads(line)["result"] for line in answer]
+    blobs = [base64.b64decode(part.get("blob", "")) for part in parts]
+    assert b"".join(blobs) == save(server, tmp_path / "db").read_bytes()
 
 
 def test_a_slow_client_gets_one_revision_while_writers_go_on(tmp_path: Path) -> None:

@@ -92,10 +92,13 @@ struct HealthProbe {
     return done.count < checks.count ? checks[done.count] : nil
   }
 
-  /// What became of the next check: nil when all is well.
+  /// What became of the next check: nil when all is well. A read that is refused for want of
+  /// rights was served as well as one that is not. etcd: `checkAPI`.
   mutating func note(_ failure: String?) {
     guard let check = next else { return }
-    done.append((check, failure))
+    let refusals = [Failure.userEmpty.text, Failure.permissionDenied.text]
+    let isServed = check.read != nil && failure.map(refusals.contains) ?? false
+    done.append((check, isServed ? nil : failure))
   }
 
   /// The answer, once there is no next check. Counts it.
