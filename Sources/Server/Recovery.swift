@@ -155,7 +155,6 @@ final class Recovery {
     var metadata: [UInt8] = []
     WALMetadata(nodeID: identity.member.rawValue, clusterID: identity.cluster.rawValue)
       .encode(into: &metadata)
-    var log = try Log.create(disk, directory: directory.wal, metadata: metadata)
     var entries: [Entry] = []
     for member in identity.members {
       let change = MemberChange.add(member).confChange(id: 0)
@@ -166,8 +165,8 @@ final class Recovery {
     }
     let state = HardState(
       term: Term(1), vote: .none, commit: LogIndex(UInt64(entries.count)))
-    try log.append(entries, state)
-    try log.sync()
+    let log = try Log.create(
+      disk, directory: directory.wal, metadata: metadata, entries: entries, state: state)
     recovered.metadata = metadata
     recovered.entries = entries
     recovered.hardState = state

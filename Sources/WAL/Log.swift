@@ -107,12 +107,25 @@ public struct Log<D: Disk>: ~Copyable {
   public static func create(
     _ disk: D, directory: String, metadata: [UInt8]
   ) throws(WALError) -> Log {
+    try create(disk, directory: directory, metadata: metadata, entries: [], state: .empty)
+  }
+
+  /// As above; the log begins with `entries` and `state`, and is never there without them.
+  public static func create(
+    _ disk: D, directory: String, metadata: [UInt8], entries: [Entry], state: HardState
+  ) throws(WALError) -> Log {
     let segment = Segment(name: Self.name(0, 0), sequence: 0, firstIndex: 0)
     var bytes: [UInt8] = []
     var checksum: UInt32 = 0
     Frame.append(.checksum, checksum: &checksum, to: &bytes) { _ in }
     Frame.append(.metadata, checksum: &checksum, to: &bytes) { $0 += metadata }
     Frame.append(.snapshot, checksum: &checksum, to: &bytes) { $0 += [0x08, 0, 0x10, 0] }
+    for entry in entries {
+      Frame.append(.entry, checksum: &checksum, to: &bytes) { Proto.append(entry, to: &$0) }
+    }
+    if state != .empty {
+      Frame.append(.state, checksum: &checksum, to: &bytes) { Proto.append(state, to: &$0) }
+    }
     var file: Int32 = -1
     do throws(DiskError) {
       let temporary = directory + ".tmp"
@@ -130,8 +143,8 @@ public struct Log<D: Disk>: ~Copyable {
     }
     return Log(
       disk: disk, directory: directory, metadata: metadata, file: file, offset: bytes.count,
-      zeroedTo: bytes.count, checksum: checksum, lastIndex: .zero, state: .empty,
-      segments: [segment])
+      zeroedTo: bytes.count, checksum: checksum, lastIndex: entries.last?.index ?? .zero,
+      state: state, segments: [segment])
   }
 
   static func name(_ sequence: UInt64, _ index: UInt64) -> String {

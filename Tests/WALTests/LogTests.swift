@@ -212,6 +212,33 @@ import WAL
     }
   }
 
+  @Test func `a log is there with the entries that it begins with, or not at all`() throws {
+    var made = 0
+    for call in 1...40 {
+      let disk = try disk()
+      let before = disk.calls
+      disk.failingCall = before + call
+      var log: Log<FaultyDisk>?
+      do {
+        log = try Log.create(
+          disk, directory: directory, metadata: bytes("whose"), entries: entries(1...3),
+          state: state(1, 3))
+      } catch {}
+      let isMade = log != nil
+      log = nil
+      disk.crash(.byChance(Random(seed: UInt64(call))))
+      guard try disk.list("/data").contains("wal") else {
+        #expect(!isMade)
+        continue
+      }
+      made += 1
+      let recovered = try recover(disk)
+      #expect(recovered.entries.map(\.index) == [1, 2, 3].map { LogIndex($0) })
+      #expect(recovered.hardState == state(1, 3))
+    }
+    #expect(made > 0 && made < 40)
+  }
+
   @Test func `files of another log and no files are refused`() throws {
     let disk = try disk()
     var log = try create(disk, segmentBytes: 100)
