@@ -21,7 +21,14 @@ extension PeerThread {
 
   /// Puts a message on its way; one that finds none is lost, which Raft expects.
   private mutating func send(_ message: Message) {
-    guard let remote = remote(message.to) else { return }
+    guard let remote = remote(message.to) else {
+      // Raft waits for the outcome of a snapshot, and of nothing else.
+      if case .snapshot = message.body {
+        courier.forget(message.to)
+        shared.raft.post(.snapshotSent(message.to, isDelivered: false))
+      }
+      return
+    }
     let append = remote.outflow(.append)
     let other = remote.outflow(.message)
     let route = Route.of(
