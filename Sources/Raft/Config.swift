@@ -60,10 +60,8 @@ public struct Config: Sendable {
     public static let readsEarly = Sabotage(rawValue: 32)
     /// Tells members to commit what they may not have.
     public static let heartbeatsPastMatch = Sabotage(rawValue: 64)
-    /// Takes up a membership change while another is under way.
-    public static let changesOverlap = Sabotage(rawValue: 128)
     /// A snapshot takes the place even of a log that has all of it and more.
-    public static let snapshotsDropEntries = Sabotage(rawValue: 256)
+    public static let snapshotsDropEntries = Sabotage(rawValue: 128)
   }
 
   var isValid: Bool {

@@ -44,9 +44,7 @@ extension Core {
     } catch {
       throw .malformedConfChange
     }
-    guard pendingConfIndex <= applied || config.sabotage.contains(.changesOverlap),
-      confState.isJoint == change.leavesJoint
-    else {
+    guard pendingConfIndex <= applied, confState.isJoint == change.leavesJoint else {
       throw .confChangeRefused
     }
   }

@@ -36,6 +36,13 @@ enum Campaign {
       print("begin \(seed)")
       fflush(nil)
       let report = Simulation.run(seed: seed, plant: plant, isTraced: false)
+      if seed % 50 == 0, plant == nil {
+        let again = Simulation.run(seed: seed, plant: nil, isTraced: false)
+        if again.unseed != report.unseed {
+          print("fail seed \(seed) VIOLATION determinism: a second run was another one")
+          continue
+        }
+      }
       if report.violation != nil {
         print("fail \(line(report))")
         if plant != nil { return }

@@ -23,7 +23,6 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case readUnconfirmed
   case readEarly
   case heartbeatPastMatch
-  case changesOverlap
   case snapshotDropsEntries
 }
 
@@ -37,7 +36,6 @@ extension Config.Sabotage {
     case .readUnconfirmed: self = .readsUnconfirmed
     case .readEarly: self = .readsEarly
     case .heartbeatPastMatch: self = .heartbeatsPastMatch
-    case .changesOverlap: self = .changesOverlap
     case .snapshotDropsEntries: self = .snapshotsDropEntries
     default: self = []
     }
