@@ -16,6 +16,8 @@ RULES = [(re.compile(pattern), replacement) for pattern, replacement in [
     (r"\b\d+(\.\d+)? [kMG]?B\b", "<size>"),
     (r"remaining\(\d+s\)", "remaining(<time>)"),
 ]]
+# etcd lists a lease's keys in the order of a Go map.
+LEASE_KEYS = re.compile(r"attached keys\(\[([^\]]*)\]\)")
 TABLE_LINE = re.compile(r"^[+|]")
 
 
@@ -32,6 +34,8 @@ def normalise(text: str, exact: dict[str, str], masks: list[re.Pattern]) -> str:
         text = text.replace(old, exact[old])
     for pattern, replacement in RULES:
         text = pattern.sub(replacement, text)
+    text = LEASE_KEYS.sub(
+        lambda found: f"attached keys([{' '.join(sorted(found[1].split(' ')))}])", text)
     for mask in masks:
         text = mask.sub("<masked>", text)
     return "\n".join(_collapse(line) for line in text.split("\n"))
