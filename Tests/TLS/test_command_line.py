@@ -154,10 +154,10 @@ def test_help_and_version(tmp_path: Path) -> None:
 
 
 def test_what_does_nothing_is_named() -> None:
-    with Server(paths.MARTLET, ["--enable-pprof", "--v"]) as server:
+    with Server(paths.MARTLET, ["--experimental-memory-mlock", "--v"]) as server:
         server.start()
         log = server.log_text()
-        assert "does nothing here" in log and "--enable-pprof" in log
+        assert "does nothing here" in log and "--experimental-memory-mlock" in log
         assert "means nothing any more" in log
 
 

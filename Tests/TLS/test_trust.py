@@ -6,6 +6,8 @@ import shutil
 import socket
 import ssl
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -215,6 +217,32 @@ def test_client_names_that_are_allowed(authority: Authority, server_pair: Pair) 
         server.start()
         assert server.answers(allowed)
         assert not server.answers(other)
+
+
+def test_a_certificate_stands_for_a_user(
+        authority: Authority, server_pair: Pair, client_pair: Pair) -> None:
+    """The common name, over gRPC, with --client-cert-auth; a gateway's caller needs a token."""
+    root = authority.issue("root")
+    stranger = authority.issue("stranger")
+    with SecureServer(authority, client_pair, server_flags(authority, server_pair)) as server:
+        server.start()
+        for line in ("user add root:secret", "role add own", "user add patroni --no-password",
+                     "role grant-permission own readwrite k", "user grant-role patroni own",
+                     "user grant-role root root", "auth enable"):
+            result = etcdctl(server, *line.split(), ca=authority.ca, client=root)
+            assert works(result), line + result.stderr
+        put = etcdctl(server, "put", "k", "v", ca=authority.ca, client=client_pair)
+        assert put.stdout == "OK\n", put.stderr
+        other = etcdctl(server, "put", "other", "v", ca=authority.ca, client=client_pair)
+        assert "permission denied" in other.stderr
+        assert works(etcdctl(server, "put", "other", "v", ca=authority.ca, client=root))
+        denied = etcdctl(server, "get", "k", ca=authority.ca, client=stranger)
+        assert not works(denied)
+        request = urllib.request.Request(
+            server.endpoint + "/v3/kv/range", data=b'{"key":"aw=="}', method="POST")
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            urllib.request.urlopen(request, context=server.context(), timeout=5)
+        assert b"user name is empty" in refusal.value.read()
 
 
 @pytest.mark.parametrize("flags,version,is_served", [
