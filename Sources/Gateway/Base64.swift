@@ -81,3 +81,10 @@ enum Base64 {
     var place: Int
   }
 }
+
+/// `bytes` in base64's standard alphabet, padded.
+public func base64(_ bytes: [UInt8]) -> [UInt8] {
+  var text: [UInt8] = []
+  Base64.encode(bytes.rawSpan, into: &text)
+  return text
+}

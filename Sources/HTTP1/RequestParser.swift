@@ -53,6 +53,15 @@ public struct RequestParser: ~Copyable {
 
   public init(bodyBytesMax: Int) { self.bodyBytesMax = bodyBytesMax }
 
+  /// Hands out what was received and not looked at: the connection speaks something else from
+  /// here on.
+  public mutating func takeBuffered() -> [UInt8] {
+    let rest = [UInt8](bytes[start...])
+    bytes = []
+    skip(to: 0)
+    return rest
+  }
+
   /// Bytes that were received and not looked at.
   public var bufferedBytes: Int { bytes.count - start }
 

@@ -4,6 +4,7 @@ import base64
 import http.client
 import json
 import re
+import socket
 
 from rpc import Transcript, case
 
@@ -211,6 +212,57 @@ def gateway_access(t: Transcript) -> None:
                     {"Host": "good:99"}, {"Host": "bad:99", "Origin": "http://a:1"}):
         web.ask("/v3/kv/range", {"key": b64("k")}, headers=headers, label=f"post {headers}")
         web.ask("/version", method="OPTIONS", headers=headers, label=f"options {headers}")
+
+
+class Socket:
+    """A websocket, with just what is needed of RFC 6455."""
+
+    def __init__(self, t: Transcript, path: str):
+        self.t = t
+        self.socket = socket.create_connection(("127.0.0.1", t.server.client_port), SECONDS_MAX)
+        self.socket.sendall(
+            f"GET {path} HTTP/1.1\r\nHost: {t.server.address}\r\nUpgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode())
+        self.file = self.socket.makefile("rb")
+        lines = iter(lambda: self.file.readline().decode().strip(), "")
+        t.note(path, " | ".join(line for line in lines if not line.startswith("Date")))
+
+    def send(self, text: str, code: int = 1) -> None:
+        data = text.encode()
+        assert len(data) < 126
+        masked = bytes(byte ^ b"mask"[place & 3] for place, byte in enumerate(data))
+        self.socket.sendall(bytes([0x80 | code, 0x80 | len(data)]) + b"mask" + masked)
+
+    def frame(self) -> None:
+        """Notes the next frame."""
+        code, size = self.file.read(2)
+        if size == 126:
+            size = int.from_bytes(self.file.read(2), "big")
+        data = self.file.read(size)
+        self.t.note(f"frame {code & 15}", repr(data) if code & 15 != 1 else data.decode().strip())
+
+
+@case()
+def gateway_websockets(t: Transcript) -> None:
+    web = Web(t)
+    watch = Socket(t, "/v3/watch")
+    watch.send(json.dumps({"create_request": {"key": b64("w")}}))
+    watch.frame()
+    web.ask("/v3/kv/put", {"key": b64("w"), "value": b64("1")})
+    watch.frame()
+    watch.send("hello", code=9)
+    watch.frame()
+    watch.send(json.dumps({"cancel_request": {"watch_id": "0"}}))
+    watch.frame()
+    watch.socket.close()
+    web.ask("/v3/lease/grant", {"TTL": 600, "ID": 5})
+    alive = Socket(t, "/v3/lease/keepalive")
+    for _ in range(2):
+        alive.send('{"ID":"5"}')
+        alive.frame()
+    alive.socket.close()
+    web.ask("/v3/kv/range", {"key": b64("w")})
 
 
 @case("--bcrypt-cost", "4")

@@ -63,6 +63,8 @@ final class Connection {
   var isDirty = false
   /// The request of HTTP/1.1 that is being served.
   var call: CallID?
+  /// What reads the messages of a connection that has become a websocket.
+  var webSocket: WebSocketReader?
   /// Bytes of HTTP/1.1 requests that are counted in the loop's total.
   var countedBytes = 0
   /// A stream of HTTP/1.1 was told to send no more for now.

@@ -174,6 +174,7 @@ extension IOLoop {
   // MARK: HTTP/1.1
 
   mutating func receiveHTTP1(_ connection: Connection, _ bytes: RawSpan) {
+    if connection.webSocket != nil { return receiveWebSocket(connection, bytes) }
     connection.parser.receive(bytes)
     serveHTTP1(connection)
   }
@@ -204,19 +205,21 @@ extension IOLoop {
 
   /// Counts what a connection keeps of requests that are not whole; one that brings the loop over
   /// its limit is refused.
-  private mutating func count(_ connection: Connection) {
-    let held = connection.parser.heldBytes
+  mutating func count(_ connection: Connection) {
+    let held = connection.webSocket?.heldBytes ?? connection.parser.heldBytes
     requestBytes += held - connection.countedBytes
     connection.countedBytes = held
     guard requestBytes > Limits.requestBytes, held > 0, case .none = connection.ending else {
       return
     }
+    if connection.webSocket != nil { return closeWebSocket(connection, 1013) }
     refuse(connection, Refusal(503, "too many requests"))
   }
 
   private mutating func take(_ step: RequestParser.Step, _ connection: Connection) {
     switch step {
     case .request(let request):
+      if upgrade(request, connection) { return }
       var head = request
       head.body = []
       let id = open(head, connection, nil, nil)

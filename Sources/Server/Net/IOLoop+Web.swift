@@ -235,6 +235,11 @@ extension IOLoop {
     let connection = call.connection
     web.body = []
     web.isSatisfied = true
+    if web.isWebSocket {
+      connection.call = nil
+      WebSocketFrame.text.append(answer.body.rawSpan, to: &connection.output)
+      return closeWebSocket(connection, 1000)
+    }
     switch connection.speaker {
     case .http2(let session):
       session.respond(
@@ -284,7 +289,7 @@ extension IOLoop {
   private func begin(
     _ call: OpenCall, _ web: WebCall, status: Int, headers: [(name: String, value: String)]
   ) {
-    guard !web.hasBegun else { return }
+    guard !web.hasBegun, !web.isWebSocket else { return }
     web.hasBegun = true
     switch call.connection.speaker {
     case .http2(let session):
@@ -301,6 +306,11 @@ extension IOLoop {
   }
 
   private mutating func write(_ call: OpenCall, _ web: WebCall, _ text: [UInt8]) {
+    if web.isWebSocket {
+      let line = text.last == UInt8(ascii: "\n") ? Array(text.dropLast()) : text
+      WebSocketFrame.text.append(line.rawSpan, to: &call.connection.output)
+      return mark(call.connection)
+    }
     switch call.connection.speaker {
     case .http2(let session): session.send(call.stream, text.rawSpan)
     default: chunks(web).append(piece: text.rawSpan, to: &call.connection.output)
@@ -348,6 +358,10 @@ extension IOLoop {
     guard let call = end(id) else { return }
     begin(call, web, status: 200, headers: [])
     web.isSatisfied = true
+    if web.isWebSocket {
+      call.connection.call = nil
+      return closeWebSocket(call.connection, 1000)
+    }
     switch call.connection.speaker {
     case .http2(let session): session.endResponse(call.stream)
     default:

@@ -65,6 +65,8 @@ final class WebCall {
   var fields: [(name: String, value: String)] = []
   var body: [UInt8] = []
   var documents: Documents
+  /// Its messages go over a websocket.
+  var isWebSocket = false
   /// The services know of the call.
   var isOpen = false
   /// No more of the body is wanted.
