@@ -29,7 +29,7 @@ extension Identity {
       else { continue }
       let derived = memberID(
         peerURLs: own.peerURLs, token: options.initialClusterToken, addedAt: nil, digest: sha1)
-      guard derived != member, options.namesCluster else { return }
+      guard derived != member, options.namesCluster, options.isNewCluster else { return }
       func hex(_ value: UInt64) -> String { String(value, radix: 16) }
       throw StartError(
         "the data directory \(directory.root) belongs to member \(hex(member.rawValue)) of "

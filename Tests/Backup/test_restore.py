@@ -54,19 +54,26 @@ def test_all_tools_derive_the_same_members(snapshots: dict) -> None:
     assert found == found[:1] * len(RESTORERS)
 
 
-def test_a_cluster_of_three(snapshots: dict) -> None:
-    """Martlet's restore, given to real etcd by export: three members that find each other."""
+@pytest.mark.parametrize("program", ["martlet", "etcd", "both"])
+@pytest.mark.parametrize("tool", RESTORERS, ids=str)
+def test_a_cluster_of_three(snapshots: dict, tool: Tool, program: str) -> None:
+    """Three members that find each other: of Martlet, of etcd, or two of these and one of those.
+    What Martlet's restore makes goes to etcd by export."""
     path, before = snapshots["martlet"]
+    kinds = {"martlet": [paths.MARTLET] * 3, "etcd": [paths.ETCD] * 3,
+             "both": [paths.MARTLET, paths.ETCD, paths.MARTLET]}[program]
     with ExitStack() as stack:
-        servers = [stack.enter_context(Server(paths.ETCD, name=f"m{n}", own_peer_url=True))
-                   for n in (1, 2, 3)]
+        servers = [stack.enter_context(Server(binary, name=f"m{n}", own_peer_url=True))
+                   for n, binary in enumerate(kinds, 1)]
         cluster = ",".join(f"{server.name}={server.peer_url}" for server in servers)
         for server in servers:
-            made = server.home / "made"
-            MARTLET("snapshot", "restore", path, "--name", server.name, "--data-dir", made,
-                    "--initial-cluster", cluster, "--initial-cluster-token", "t3",
-                    "--initial-advertise-peer-urls", server.peer_url)
-            MARTLET("export", made, server.data_dir)
+            exports = tool is MARTLET and server.binary == paths.ETCD
+            made = server.home / "made" if exports else server.data_dir
+            tool("snapshot", "restore", path, "--name", server.name, "--data-dir", made,
+                 "--initial-cluster", cluster, "--initial-cluster-token", "t3",
+                 "--initial-advertise-peer-urls", server.peer_url)
+            if exports:
+                MARTLET("export", made, server.data_dir)
             server.flags = ["--initial-cluster", cluster, "--initial-cluster-token", "t3"]
             server.spawn()
         for server in servers:
@@ -74,7 +81,7 @@ def test_a_cluster_of_three(snapshots: dict) -> None:
         with Client(servers[0].address) as client:
             put(client, b"k", b"v")
         states = [State.of(server) for server in servers]
-        assert states[0] == states[1] == states[2]
+        assert states[0] == states[1] == states[2], [server.log_tail() for server in servers]
         assert len(states[0].members) == 3
         assert states[0].revision == before.revision + 1
 

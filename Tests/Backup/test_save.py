@@ -60,6 +60,19 @@ def test_martlet_saves_from_etcd(version: str, tmp_path: Path) -> None:
         assert first.read_bytes() == save(source, tmp_path / "b").read_bytes()
 
 
+def test_a_user_saves(tmp_path: Path) -> None:
+    with Server(paths.MARTLET) as server:
+        words = ("--endpoints", server.start().address)
+        for line in ["user add root:secret", "user grant-role root root", "auth enable"]:
+            ETCDCTL(*words, *line.split())
+        save_to = ("snapshot", "save", tmp_path / "db", *words)
+        for user in ([], ["--user", "root:wrong"], ["--user", "root"]):
+            assert MARTLET.run(*save_to, *user).returncode == 5
+        assert not (tmp_path / "db").exists()
+        MARTLET(*save_to, "--user", "root:secret")
+        assert ETCDUTL("snapshot", "status", tmp_path / "db")
+
+
 def test_saves_that_fail_leave_no_file(server: Server, tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -85,17 +85,20 @@ public enum BackupCommand {
 
   private static func save(_ line: inout Words) -> Int32 {
     do throws(Words.Refusal) {
-      try line.parse(flags: ["endpoints"], switches: [])
+      try line.parse(flags: ["endpoints", "user"], switches: [])
     } catch {
       return fail(error.text, Status.failure)
     }
     guard line.plain.count == 1 else {
       return fail("snapshot save expects one argument", Status.badArguments)
     }
-    let known = Console.environment().first { $0.name == "ETCDCTL_ENDPOINTS" }?.value
-    let endpoint = line["endpoints"] ?? known ?? "127.0.0.1:2379"
+    func known(_ name: String) -> String? {
+      Console.environment().first { $0.name == name }?.value
+    }
+    let endpoint = line["endpoints"] ?? known("ETCDCTL_ENDPOINTS") ?? "127.0.0.1:2379"
+    let user = line["user"] ?? known("ETCDCTL_USER") ?? ""
     do throws(BackupError) {
-      try Save(endpoint: endpoint, path: line.plain[0]).run()
+      try Save(endpoint: endpoint, path: line.plain[0], user: user).run()
       Console.write("Snapshot saved at \(line.plain[0])\n")
       return 0
     } catch {
@@ -188,7 +191,7 @@ public enum BackupCommand {
     if program != "etcdutl" {
       text += """
 
-          martlet snapshot save <filename> [--endpoints <host:port>]
+          martlet snapshot save <filename> [--endpoints <host:port>] [--user <name:password>]
             Fetches a snapshot from a running server.
 
           martlet export <data directory> <new directory> [--wal-dir <directory>]

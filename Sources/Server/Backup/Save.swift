@@ -14,22 +14,24 @@ struct Save {
 
   var endpoint: String
   var path: String
+  /// A user's name and password, with a colon between them; empty where there are no users.
+  var user = ""
 
   func run() throws(BackupError) {
     let address = try address()
-    let socket: DialledSocket
-    do throws(Errno) {
-      socket = try DialledSocket.open(
-        host: address.host, port: address.port, seconds: Limits.silenceSeconds)
-    } catch {
-      throw BackupError("dial \(endpoint): \(lowercased(error))")
-    }
-    let call = ClientCall(
-      path: "/etcdserverpb.Maintenance/Snapshot", authority: "\(address.host):\(address.port)",
-      message: [], token: "")
+    let token = try token(address)
     var target = try Target(path + ".part")
+    let progress = Progress("saving \(path)")
     do throws(BackupError) {
-      try fetch(call, socket, &target)
+      try call(address, "Maintenance/Snapshot", [], token: token) { message throws(BackupError) in
+        guard let answer = try? SnapshotResponse(decoding: message.rawSpan) else {
+          throw BackupError("\(endpoint): an answer that is no SnapshotResponse")
+        }
+        try target.add(answer.blob)
+        let total = target.bytes + Int(clamping: answer.remainingBytes)
+        progress.show(total > 0 ? target.bytes * 100 / total : 100)
+      }
+      progress.end()
       try target.finish()
       do throws(Errno) {
         try FileSystem.rename(path + ".part", to: path)
@@ -60,26 +62,46 @@ struct Save {
     return (String(host), String(rest[rest.index(after: colon)...]))
   }
 
-  private func fetch(
-    _ call: ClientCall, _ socket: borrowing DialledSocket, _ target: inout Target
+  /// What proves that the caller is the user.
+  private func token(_ address: (host: String, port: String)) throws(BackupError) -> String {
+    guard !user.isEmpty else { return "" }
+    let halves = user.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+    guard halves.count == 2 else {
+      throw BackupError("--user takes a name and a password with a colon between them")
+    }
+    var request: [UInt8] = []
+    AuthenticateRequest(name: String(halves[0]), password: String(halves[1]))
+      .encode(into: &request)
+    var token = ""
+    try call(address, "Auth/Authenticate", request, token: "") { message throws(BackupError) in
+      token = (try? AuthenticateResponse(decoding: message.rawSpan))?.token ?? ""
+    }
+    return token
+  }
+
+  /// Makes one call on a connection of its own, and hands each message of the answer to `body`.
+  private func call(
+    _ address: (host: String, port: String), _ method: String, _ request: [UInt8],
+    token: String, _ body: (_ message: [UInt8]) throws(BackupError) -> Void
   ) throws(BackupError) {
-    let progress = Progress("saving \(path)")
+    let socket: DialledSocket
+    do throws(Errno) {
+      socket = try DialledSocket.open(
+        host: address.host, port: address.port, seconds: Limits.silenceSeconds)
+    } catch {
+      throw BackupError("dial \(endpoint): \(lowercased(error))")
+    }
+    let call = ClientCall(
+      path: "/etcdserverpb.\(method)", authority: "\(address.host):\(address.port)",
+      message: request, token: token)
     var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
     var output: [UInt8] = []
     while true {
-      while let message = call.nextMessage() {
-        guard let answer = try? SnapshotResponse(decoding: message.rawSpan) else {
-          throw BackupError("\(endpoint): an answer that is no SnapshotResponse")
-        }
-        try target.add(answer.blob)
-        let total = target.bytes + Int(clamping: answer.remainingBytes)
-        progress.show(total > 0 ? target.bytes * 100 / total : 100)
-      }
+      while let message = call.nextMessage() { try body(message) }
       if let ending = call.ending {
         guard ending.code == 0 else {
           throw BackupError("rpc error: code = \(ending.code) desc = \(ending.text)")
         }
-        progress.end()
         return
       }
       output.removeAll(keepingCapacity: true)
