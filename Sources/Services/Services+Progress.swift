@@ -108,6 +108,7 @@ extension Services {
   public mutating func tick(out: inout Outbox) {
     if status.leader != lastLeader { leaderChanged(out: &out) }
     while let id = waits.expired(status.now) { fail(id, .timedOut, out: &out) }
+    while let id = passwordWaits.expired(status.now) { fail(id, .timedOut, out: &out) }
     while let id = deadlines.expired(status.now) { expire(id, out: &out) }
     expireReads(out: &out)
     if reads.ticket != nil, status.now &- reads.askedAt >= limits.readIndexRetryTime {
