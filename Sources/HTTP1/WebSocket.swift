@@ -13,6 +13,7 @@ public struct WebSocketReader: Sendable {
   /// Why the connection has to end, as a status of RFC 6455 §7.4.1.
   public struct Fault: Error, Equatable, Sendable {
     public var status: UInt16
+    public init(status: UInt16) { self.status = status }
   }
 
   private static let tooBig = Fault(status: 1009)

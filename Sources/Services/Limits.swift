@@ -30,6 +30,8 @@ public struct Limits: Sendable {
   public var electionTimeout: UInt64 = 1_000_000_000
   /// How long a member must have been reachable to count as healthy. etcd: `HealthInterval`.
   public var healthInterval: UInt64 = 5_000_000_000
+  /// How long work with passwords may take, its wait for others' included.
+  public var passwordTime: UInt64 = 60_000_000_000
   /// After how long an unanswered read index is asked for again. etcd: `readIndexRetryTime`.
   public var readIndexRetryTime: UInt64 = 500_000_000
   /// How many elections may pass without a leader before streams that need one are ended.

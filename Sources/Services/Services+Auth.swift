@@ -67,7 +67,17 @@ extension Services {
     guard let request = calls[id]?.login?.request else { return }
     let isNeeded = method == .userAdd ? request.noPassword != true : !request.password.isEmpty
     guard isNeeded else { return try proposeUser(id, request, hash: nil, out: &out) }
-    out.passwords.append(PasswordWork(id: try wait(id), kind: .hash(request.password)))
+    try work(id, .hash(request.password), out: &out)
+  }
+
+  /// Gives work to a password thread.
+  private mutating func work(
+    _ id: CallID, _ kind: PasswordWork.Kind, out: inout Outbox
+  ) throws(Failure) {
+    guard passwordWaits.count < limits.requestsInFlightMax else { throw .tooMany }
+    let work = PasswordWork(id: ids.next(), kind: kind)
+    passwordWaits.append(id: work.id, call: id, deadline: status.now &+ limits.passwordTime)
+    out.passwords.append(work)
   }
 
   private mutating func proposeUser(
@@ -89,8 +99,7 @@ extension Services {
     guard let login = calls[id]?.login else { return }
     calls.with(id) { $0.login?.revision = revision }
     do throws(Failure) {
-      let work = PasswordWork.Kind.check(login.request.password, hash: hash)
-      out.passwords.append(PasswordWork(id: try wait(id), kind: work))
+      try work(id, .check(login.request.password, hash: hash), out: &out)
     } catch {
       finish(id, error, out: &out)
     }
@@ -98,7 +107,7 @@ extension Services {
 
   /// Takes the answer to a `PasswordWork`.
   public mutating func worked(_ work: UInt64, _ answer: PasswordAnswer, out: inout Outbox) {
-    guard let id = waits.take(work), let login = calls[id]?.login else { return }
+    guard let id = passwordWaits.take(work), let login = calls[id]?.login else { return }
     do throws(Failure) {
       switch answer {
       case .refused(let failure): throw failure
@@ -132,7 +141,7 @@ extension Services {
       let copy = response.copied()
       calls.with(id) { $0.login?.response = copy }
       let who = Principal(user: login.request.name, revision: authRevision)
-      out.passwords.append(PasswordWork(id: try wait(id), kind: .sign(who)))
+      try work(id, .sign(who), out: &out)
     } catch {
       finish(id, error, out: &out)
     }

@@ -122,6 +122,7 @@ extension Services {
       tally.proposalsFailed += 1
       fail(id, .timedOut, out: &out)
     }
+    while let id = passwordWaits.expired(status.now) { fail(id, .timedOut, out: &out) }
     while let id = deadlines.expired(status.now) { expire(id, out: &out) }
     expireReads(out: &out)
     if reads.ticket != nil, status.now &- reads.askedAt >= limits.readIndexRetryTime {

@@ -12,7 +12,8 @@ import Testing
       try cluster[2].core.propose(kind: .normal, data: [2], leading: term)
     }
     cluster.settle()
-    cluster.elect(2)
+    cluster[1].core.transferLeadership(to: NodeID(2))
+    cluster.settle()
     #expect(throws: ProposeError.noLeader) {
       try cluster[1].core.propose(kind: .normal, data: [3], leading: term)
     }

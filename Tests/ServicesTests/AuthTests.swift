@@ -237,6 +237,21 @@ import Testing
     #expect(member.end(login) == .some(.authFailed))
   }
 
+  @Test func `may wait longer for the password thread than for the log`() throws {
+    let (member, _, _) = try Harness.guarded()
+    member.doesPasswordWork = false
+    let login = member.start(.authenticate, Request.user("alice", "a"))
+    let late = member.start(.authenticate, Request.user("alice", "a"))
+    member.pass(30 * Harness.second)
+    #expect(member.end(login) == nil)
+    member.finish(member.passwordWorkWaiting[0], .fits(tokenPrefix: [0x78]))
+    #expect(member.end(login) == .some(nil))
+    member.pass(31 * Harness.second)
+    #expect(member.end(late) == .some(.timedOut))
+    member.finish(member.passwordWorkWaiting[1], .fits(tokenPrefix: [0x78]))
+    #expect(member.answers(late).isEmpty)
+  }
+
   @Test func `with signed tokens are signed by the member that was asked`() throws {
     let settings = TokenSettings(kind: .signed) { token, _ in
       let parts = token.split(separator: 0x2f).map { [UInt8]($0) }
