@@ -33,14 +33,16 @@ final class Recovery {
   /// As the newest snapshot has them.
   let members: PeerMembers
 
-  init(_ options: Options, _ directory: DataDirectory, _ log: Logger) throws(StartError) {
+  init(
+    _ options: Options, _ directory: DataDirectory, _ tls: TLSFiles?, _ log: Logger
+  ) throws(StartError) {
     let hasLog = FileSystem.exists(directory.wal)
     var identity: Identity
     if hasLog || options.isNewCluster {
       identity = try Identity(options)
-      if !hasLog { try Joining.checkIsNew(identity, options) }
+      if !hasLog { try Joining.checkIsNew(identity, options, tls) }
     } else {
-      identity = try Joining.join(options, log)
+      identity = try Joining.join(options, tls, log)
     }
     disk = OSDisk(syncs: options.syncsToDisk)
     snapshots = SnapshotStore(disk, directory: directory.snap)

@@ -51,15 +51,14 @@ public enum Server {
     }
     for place in peers.indices where peers[place].isSecure { peers[place].files = security.peer }
     if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
-    let recovered = try Recovery(options, directory, log)
+    let recovered = try Recovery(options, directory, security.peer, log)
     let shared = try share(options, recovered, log)
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
     startPasswordThreads(options, shared, provider)
     // Until the peer thread speaks TLS, those of its listeners are served as plain pages.
-    try startPeers(options, recovered, shared, peers.filter { !$0.isSecure }.map(\.fd))
-    listeners += peers.filter(\.isSecure)
+    try startPeers(options, recovered, shared, peers, security.peer)
     try startLoops(options, shared, status, listeners, provider)
     notifyReady(shared, startedAt)
     let signal = Process.nextSignal(signals)

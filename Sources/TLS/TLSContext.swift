@@ -16,6 +16,7 @@ internal import COpenSSL
   private let revoked: Set<[UInt8]>
   private let allowedCommonNames: [String]
   private let allowedHostnames: [String]
+  fileprivate let spoken: [[UInt8]]
 
   /// Throws `settings` with a text that says what cannot be used.
   public static func make(_ settings: TLSSettings, _ side: Side) throws(TLSError) -> TLSContext {
@@ -29,8 +30,9 @@ internal import COpenSSL
       unsafe SSL_CTX_free(pointer)
       throw error
     }
-    unsafe SSL_CTX_set_cert_verify_callback(
-      pointer, verifyChain, Unmanaged.passUnretained(context).toOpaque())
+    let own = unsafe Unmanaged.passUnretained(context).toOpaque()
+    unsafe SSL_CTX_set_cert_verify_callback(pointer, verifyChain, own)
+    if side == .server { unsafe SSL_CTX_set_alpn_select_cb(pointer, chooseProtocol, own) }
     return context
   }
 
@@ -46,6 +48,7 @@ internal import COpenSSL
     verifies = settings.verifies
     allowedCommonNames = settings.allowedCommonNames
     allowedHostnames = settings.allowedHostnames
+    spoken = settings.speaks.map(\.wire)
   }
 
   deinit { unsafe SSL_CTX_free(pointer) }
@@ -70,9 +73,6 @@ internal import COpenSSL
       try unsafe setCertificate(context, settings)
     }
     try unsafe setTrust(context, settings, side)
-    if side == .server {
-      unsafe SSL_CTX_set_alpn_select_cb(context, chooseProtocol, nil)
-    }
     let mode =
       side == .server
       ? (settings.verifies ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE)
@@ -279,17 +279,18 @@ private func isIssued(
   return isSigned ? 1 : 0
 }
 
-/// ALPN: HTTP/2 before HTTP/1.1, whatever order the client has them in.
+/// ALPN: what the server wants most, whatever order the client has it in.
 private func chooseProtocol(
   _: OpaquePointer?, _ chosen: UnsafeMutablePointer<UnsafePointer<UInt8>?>?,
   _ chosenCount: UnsafeMutablePointer<UInt8>?, _ offered: UnsafePointer<UInt8>?,
-  _ offeredCount: UInt32, _: UnsafeMutableRawPointer?
+  _ offeredCount: UInt32, _ context: UnsafeMutableRawPointer?
 ) -> Int32 {
-  guard let chosen = unsafe chosen, let chosenCount = unsafe chosenCount else {
-    return SSL_TLSEXT_ERR_ALERT_FATAL
-  }
+  guard let chosen = unsafe chosen, let chosenCount = unsafe chosenCount,
+    let context = unsafe context
+  else { return SSL_TLSEXT_ERR_ALERT_FATAL }
+  let owner = unsafe Unmanaged<TLSContext>.fromOpaque(context).takeUnretainedValue()
   let names = unsafe UnsafeBufferPointer(start: offered, count: Int(offeredCount))
-  for wanted in [ApplicationProtocol.http2.wire, ApplicationProtocol.http1.wire] {
+  for wanted in owner.spoken {
     var at = 0
     while at < names.count {
       let end = unsafe at + 1 + Int(names[at])

@@ -15,6 +15,8 @@ public struct TLSSettings: Equatable, Sendable {
   public var allowedHostnames: [String] = []
   /// Names of the IANA registry; empty: the library's choice. As in Go, they bear on TLS 1.2 alone.
   public var cipherSuites: [String] = []
+  /// What a server speaks, the most wanted first (RFC 7301).
+  public var speaks: [ApplicationProtocol] = [.http2, .http1]
   public var versionMin = Version.tls12
   public var versionMax: Version?
 

@@ -117,12 +117,23 @@ func send(_ bytes: [UInt8], _ stream: TLSStream) throws { try stream.send(bytes.
     }
   }
 
-  @Test func `a client without a protocol in common is turned away`() throws {
-    let context = try TLSContext.make(settings("server"), .server)
-    #expect(context.certificate?.dnsNames == ["localhost"])
-    var pair = try Pair(server: settings("server"), client: settings(nil), speaks: [])
-    _ = try pair.exchange()
-    #expect(pair.server.isOpen && pair.server.applicationProtocol == nil)
+  @Test(arguments: [
+    ([ApplicationProtocol](), [ApplicationProtocol.http2], ApplicationProtocol?.none, true),
+    ([.http2, .http1], [.http1], .http1, true), ([.http2], [.http1], nil, false),
+  ])
+  func `the server chooses among what the client offers`(
+    offered: [ApplicationProtocol], spoken: [ApplicationProtocol], chosen: ApplicationProtocol?,
+    isOpen: Bool
+  ) throws {
+    var server = try settings("server")
+    server.speaks = spoken
+    var pair = try Pair(server: server, client: settings(nil), speaks: offered)
+    if isOpen {
+      _ = try pair.exchange()
+    } else {
+      #expect(throws: TLSError.self) { try pair.exchange() }
+    }
+    #expect(pair.server.isOpen == isOpen && pair.server.applicationProtocol == chosen)
   }
 
   // MARK: Certificates of the other side

@@ -40,6 +40,9 @@ int martlet_set_nodelay(int fd);
 
 void martlet_name_thread(const char *name);
 
+/* The name of a numeric address; its length, or minus an error number. Waits for DNS. */
+int martlet_reverse(const char *address, char *text, size_t capacity);
+
 /* Sends `text` to $NOTIFY_SOCKET; 1 when sent, 0 when there is none. */
 int martlet_notify(const char *text);
 

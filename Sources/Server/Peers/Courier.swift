@@ -5,6 +5,7 @@ internal import LMDB
 internal import Peers
 internal import Platform
 internal import Raft
+internal import TLS
 
 /// Sees to the transfer of snapshots: each has a thread of its own, since it waits for disks and
 /// for a socket that may take minutes. The peer thread's.
@@ -13,6 +14,15 @@ struct Courier {
     /// Where received snapshots lie until the store takes them.
     var directory: String
     var syncs: Bool
+    var tls: TLSFiles?
+  }
+
+  /// A connection on which a snapshot begins to come.
+  struct Incoming: Sendable {
+    var fd: Int32
+    var stream: TLSStream?
+    /// What its socket has not taken yet.
+    var unsent: [UInt8]
   }
 
   enum Limits {
@@ -56,9 +66,10 @@ struct Courier {
     sending.append(member)
     let log = shared.log
     let handshake = handshake
+    let tls = settings.tls
     _ = Thread.start("snapshot-out") {
       let delivery = SnapshotDelivery(
-        message: message, urls: urls, handshake: handshake, source: source)
+        message: message, urls: urls, handshake: handshake, source: source, tls: tls)
       var verdict: String?
       do throws(SnapshotDelivery.Failure) {
         try delivery.run()
@@ -76,7 +87,7 @@ struct Courier {
   }
 
   /// Takes the body of a request over, on a thread of its own.
-  func receive(_ fd: Int32, _ parser: consuming RequestParser) {
+  func receive(_ incoming: Incoming, _ parser: consuming RequestParser) {
     let handover = Handover(parser)
     let shared = shared
     let settings = settings
@@ -89,7 +100,7 @@ struct Courier {
       }
       var arrival = SnapshotArrival(
         parser: handover.take(), settings: settings, handshake: handshake)
-      arrival.run(fd, isFree: isFree, shared)
+      arrival.run(incoming, isFree: isFree, shared)
       if isFree { isReceiving.withLock { $0 = false } }
     }
   }
@@ -121,6 +132,7 @@ struct SnapshotDelivery {
   var urls: [String]
   var handshake: Handshake
   var source: SnapshotSource
+  var tls: TLSFiles?
 
   func run() throws(Failure) {
     var failure = Failure.exchange(.unsupported)
@@ -144,7 +156,7 @@ struct SnapshotDelivery {
     }
     let exchange: Exchange
     do throws(Exchange.Failure) {
-      exchange = try Exchange.connect(to: url, patience: Courier.Limits.patience)
+      exchange = try Exchange.connect(to: url, patience: Courier.Limits.patience, tls)
     } catch {
       throw .exchange(error)
     }

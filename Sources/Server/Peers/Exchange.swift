@@ -1,12 +1,14 @@
 internal import Basics
 internal import Peers
 internal import Platform
+internal import TLS
 
 /// One connection that its thread waits on: what is done once, at a start, or takes long, such as
 /// a snapshot. A step that moves nothing for `patience` is an error.
 struct Exchange: ~Copyable {
   enum Failure: Error {
     case socket(Errno)
+    case tls(TLSError)
     case wire(WireError)
     case timedOut
     case closed
@@ -17,6 +19,7 @@ struct Exchange: ~Copyable {
     var text: String {
       switch self {
       case .socket(let error): "\(error)"
+      case .tls(let error): error.text
       case .wire(let error): "\(error)"
       case .timedOut: "timed out"
       case .closed: "closed by the other side"
@@ -27,17 +30,27 @@ struct Exchange: ~Copyable {
   }
 
   private let socket: Socket
+  private let stream: TLSStream?
+  /// Ciphertext for the socket.
+  private var sealed: [UInt8]
   private var poller: Poller
   private let patience: UInt64
   private var buffer = [UInt8](repeating: 0, count: 256 << 10)
+  private var raw: [UInt8] = []
   private var events: [Poller.Event] = []
 
-  /// Takes over a connection.
-  init(adopting fd: Int32, patience: UInt64) throws(Failure) {
-    try self.init(Socket.adopting(fd), patience)
+  /// Takes over a connection, with TLS' handshake behind it.
+  init(adopting incoming: Courier.Incoming, patience: UInt64) throws(Failure) {
+    try self.init(Socket.adopting(incoming.fd), incoming.stream, patience)
+    sealed = incoming.unsent
   }
 
-  private init(_ socket: consuming Socket, _ patience: UInt64) throws(Failure) {
+  private init(
+    _ socket: consuming Socket, _ stream: TLSStream?, _ patience: UInt64
+  ) throws(Failure) {
+    self.stream = stream
+    sealed = []
+    if stream != nil { raw = [UInt8](repeating: 0, count: 256 << 10) }
     do throws(Errno) {
       let poller = try Poller.open()
       try poller.add(socket.fd, [], token: 0)
@@ -50,12 +63,59 @@ struct Exchange: ~Copyable {
   }
 
   /// Connects to a member; names are looked up.
-  static func connect(to text: String, patience: UInt64) throws(Failure) -> Exchange {
-    guard let url = PeerURL(text), !url.isSecure else { throw .unsupported }
-    var exchange = try Exchange(try dial(url), patience)
+  static func connect(
+    to text: String, patience: UInt64, _ tls: TLSFiles?
+  ) throws(Failure) -> Exchange {
+    guard let url = PeerURL(text) else { throw .unsupported }
+    var stream: TLSStream?
+    if url.isSecure {
+      guard let context = tls?.contexts.client else { throw .unsupported }
+      do throws(TLSError) {
+        stream = try TLSStream.client(context, host: url.host, speaks: [.http1])
+      } catch {
+        throw .tls(error)
+      }
+    }
+    var exchange = try Exchange(try dial(url), stream, patience)
     try exchange.wait(.write)
     if let failure = exchange.socket.failure { throw .socket(failure) }
+    try exchange.shakeHands()
     return exchange
+  }
+
+  private mutating func shakeHands() throws(Failure) {
+    guard let stream else { return }
+    while true {
+      try flush(stream)
+      if stream.isOpen { return }
+      guard let count = try Self.take(socket, &raw) else {
+        try wait(.read)
+        continue
+      }
+      guard count > 0 else { throw .closed }
+      let bytes = raw
+      // A server speaks only once it is asked: there is no clear text yet.
+      _ = try open(stream, bytes.rawSpan.extracting(0..<count))
+    }
+  }
+
+  private mutating func open(_ stream: TLSStream, _ bytes: RawSpan) throws(Failure) -> Int {
+    do throws(TLSError) { return try stream.receive(bytes, into: &buffer) } catch {
+      throw .tls(error)
+    }
+  }
+
+  private static func take(
+    _ socket: borrowing Socket, _ buffer: inout [UInt8]
+  ) throws(Failure) -> Int? {
+    do throws(Errno) { return try socket.read(into: &buffer) } catch { throw .socket(error) }
+  }
+
+  private mutating func flush(_ stream: TLSStream) throws(Failure) {
+    stream.takeOutput(into: &sealed)
+    let bytes = sealed
+    try put(bytes.rawSpan)
+    sealed.removeAll(keepingCapacity: true)
   }
 
   private static func dial(_ url: PeerURL) throws(Failure) -> Socket {
@@ -89,6 +149,12 @@ struct Exchange: ~Copyable {
   }
 
   mutating func write(_ bytes: RawSpan) throws(Failure) {
+    guard let stream else { return try put(bytes) }
+    do throws(TLSError) { try stream.send(bytes) } catch { throw .tls(error) }
+    try flush(stream)
+  }
+
+  private mutating func put(_ bytes: RawSpan) throws(Failure) {
     var sent = 0
     while sent < bytes.byteCount {
       let count: Int
@@ -105,13 +171,20 @@ struct Exchange: ~Copyable {
   /// Hands what comes next to `body`; false at the end.
   mutating func read(_ body: (RawSpan) throws(Failure) -> Void) throws(Failure) -> Bool {
     while true {
-      let count: Int?
-      do throws(Errno) { count = try socket.read(into: &buffer) } catch { throw .socket(error) }
-      guard let count else {
+      let found =
+        stream == nil ? try Self.take(socket, &buffer) : try Self.take(socket, &raw)
+      guard var count = found else {
         try wait(.read)
         continue
       }
       if count == 0 { return false }
+      if let stream {
+        let sealed = raw
+        count = try open(stream, sealed.rawSpan.extracting(0..<count))
+        if stream.hasOutput { try flush(stream) }
+        if count == 0, stream.hasEnded { return false }
+        if count == 0 { continue }
+      }
       let bytes = buffer
       try body(bytes.rawSpan.extracting(0..<count))
       return true
@@ -137,9 +210,9 @@ struct Exchange: ~Copyable {
 
   /// Asks a member for `path` by GET.
   static func get(
-    _ path: String, of url: String, patience: UInt64
+    _ path: String, of url: String, patience: UInt64, _ tls: TLSFiles?
   ) throws(Failure) -> (head: AnswerReader.Head, body: [UInt8]) {
-    var exchange = try connect(to: url, patience: patience)
+    var exchange = try connect(to: url, patience: patience, tls)
     var bytes: [UInt8] = []
     PeerRequest("GET", path, headers: [("Connection", "close")], body: .none)
       .encode(for: PeerURL(url)?.authority ?? "", into: &bytes)

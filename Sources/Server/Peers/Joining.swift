@@ -19,10 +19,12 @@ enum Joining {
   }
 
   /// The members as the first of `urls` that answers knows them; nil when none does.
-  static func members(_ urls: [String], patience: UInt64, _ log: Logger?) -> Found? {
+  static func members(
+    _ urls: [String], patience: UInt64, _ tls: TLSFiles?, _ log: Logger?
+  ) -> Found? {
     for url in urls {
       do throws(Exchange.Failure) {
-        let (head, body) = try Exchange.get("/members", of: url, patience: patience)
+        let (head, body) = try Exchange.get("/members", of: url, patience: patience, tls)
         if let found = read(head.header("x-etcd-cluster-id"), body) { return found }
         log?.warn("the answer of a peer is no list of members", ("address", url))
       } catch {
@@ -51,8 +53,10 @@ enum Joining {
 
   /// A new cluster may begin with this member only if the others do not know it as one that has
   /// run already: what it had acknowledged would be lost.
-  static func checkIsNew(_ identity: Identity, _ options: Options) throws(StartError) {
-    guard let found = members(others(options), patience: Limits.glance, nil),
+  static func checkIsNew(
+    _ identity: Identity, _ options: Options, _ tls: TLSFiles?
+  ) throws(StartError) {
+    guard let found = members(others(options), patience: Limits.glance, tls, nil),
       let known = found.members.first(where: { $0.id == identity.member }),
       !known.clientURLs.isEmpty
     else { return }
@@ -69,9 +73,11 @@ enum Joining {
 
   /// Who this member is in the running cluster that `--initial-cluster` names.
   /// etcd: `ValidateClusterAndAssignIDs`.
-  static func join(_ options: Options, _ log: Logger) throws(StartError) -> Identity {
+  static func join(
+    _ options: Options, _ tls: TLSFiles?, _ log: Logger
+  ) throws(StartError) -> Identity {
     let urls = others(options)
-    guard let found = members(urls, patience: Limits.patience, log) else {
+    guard let found = members(urls, patience: Limits.patience, tls, log) else {
       throw StartError(
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from "
           + "the given URLs [--initial-cluster]")
@@ -97,7 +103,7 @@ enum Joining {
     }
     guard let own else { throw refuse("\(options.name) is not among the cluster's members") }
     guard own.clientURLs.isEmpty else { throw bootstrapped(own.id) }
-    try checkVersions(found, own.id, log)
+    try checkVersions(found, own.id, tls)
     return Identity(
       member: own.id, cluster: found.cluster, members: [],
       acquaintances: found.members.filter { $0.id != own.id })
@@ -105,13 +111,13 @@ enum Joining {
 
   /// The cluster must run at a version that is spoken here. etcd: `isCompatibleWithCluster`.
   private static func checkVersions(
-    _ found: Found, _ own: NodeID, _ log: Logger
+    _ found: Found, _ own: NodeID, _ tls: TLSFiles?
   ) throws(StartError) {
     guard let newest = ClusterVersion(Server.etcdVersion)?.cluster else { return }
     var isKnown = false
     for member in found.members where member.id != own {
       guard let url = member.peerURLs.first,
-        let answer = try? Exchange.get("/version", of: url, patience: Limits.patience),
+        let answer = try? Exchange.get("/version", of: url, patience: Limits.patience, tls),
         let json = try? JSON.parse(answer.body),
         let version = json["etcdcluster"]?.text.flatMap({ ClusterVersion($0) })
       else { continue }

@@ -3,6 +3,7 @@ internal import HTTP1
 internal import Peers
 internal import Platform
 internal import Raft
+internal import TLS
 
 /// One connection between members, the peer thread's. A class, because the poller's tokens, the
 /// members and the thread all point at it.
@@ -27,6 +28,12 @@ final class Link {
   let token: UInt64
   private var socket: Socket?
   let fd: Int32
+  /// Nil: in clear text.
+  let stream: TLSStream?
+  /// Ciphertext for the socket.
+  private var sealed: [UInt8] = []
+  /// Whether the certificate of who called has been held against the address it called from.
+  var isKnown: Bool
   var role: Role
   /// Whether the connection has come about.
   var isOpen: Bool
@@ -62,9 +69,12 @@ final class Link {
   var writer = AppendWriter()
 
   init(
-    token: UInt64, socket: consuming Socket, role: Role, url: PeerURL?, isOpen: Bool, now: UInt64
+    token: UInt64, socket: consuming Socket, role: Role, url: PeerURL?, isOpen: Bool,
+    stream: TLSStream?, now: UInt64
   ) {
     self.token = token
+    self.stream = stream
+    isKnown = stream == nil
     fd = socket.fd
     self.socket = consume socket
     self.role = role
@@ -75,18 +85,56 @@ final class Link {
     parser = RequestParser(bodyBytesMax: PeerLimits.frameBytes)
   }
 
-  var waitingBytes: Int { output.count - sent + chunk.count }
+  var waitingBytes: Int { output.count + sealed.count - sent + chunk.count }
+
+  /// `host:port` of the other side, and the host alone.
+  var peerName: String { socket?.peerName ?? "unknown" }
+  var peerAddress: String { socket?.peerAddress ?? "" }
 
   /// The error that connecting has come to; nil when there is none.
   var failure: Errno? { socket?.failure }
 
-  func read(into buffer: inout [UInt8]) throws(Errno) -> Int? {
-    guard socket != nil else { return 0 }
-    return try socket!.read(into: &buffer)
+  /// Why bytes cannot be read.
+  enum Failure: Error {
+    case socket(Errno)
+    case tls(TLSError)
+
+    var text: String {
+      switch self {
+      case .socket(let error): "\(error)"
+      case .tls(let error): error.text
+      }
+    }
   }
 
-  /// Gives the connection away.
-  func release() -> Int32 { socket.take()!.release() }
+  /// Clear text that has come: how much of `buffer` it is, 0 at the end, nil when there is none
+  /// now. `raw` is for what TLS has to open first. TLS may have something to say after it.
+  func read(into buffer: inout [UInt8], raw: inout [UInt8]) throws(Failure) -> Int? {
+    guard socket != nil else { return 0 }
+    guard let stream else { return try take(&buffer) }
+    while true {
+      guard let count = try take(&raw) else { return nil }
+      guard count > 0 else { return 0 }
+      let bytes = raw
+      let clear: Int
+      do throws(TLSError) {
+        clear = try stream.receive(bytes.rawSpan.extracting(0..<count), into: &buffer)
+      } catch {
+        throw .tls(error)
+      }
+      if clear > 0 { return clear }
+      if stream.hasEnded { return 0 }
+    }
+  }
+
+  private func take(_ buffer: inout [UInt8]) throws(Failure) -> Int? {
+    do throws(Errno) { return try socket!.read(into: &buffer) } catch { throw .socket(error) }
+  }
+
+  /// Gives the connection away: its descriptor, and what its socket has not taken yet.
+  func release() -> (fd: Int32, stream: TLSStream?, unsent: [UInt8]) {
+    (socket.take()!.release(), stream, Array(sealed.dropFirst(sent)))
+  }
 
   /// Gives away what has come on it.
   func releaseParser() -> RequestParser {
@@ -101,6 +149,22 @@ final class Link {
       output.appendChunk(chunk.rawSpan)
       chunk.removeAll(keepingCapacity: chunk.capacity <= 1 << 20)
     }
+    guard let stream else { return write(&output, now) }
+    do throws(TLSError) {
+      if stream.isOpen, !output.isEmpty {
+        let bytes = output
+        try stream.send(bytes.rawSpan)
+        output.removeAll(keepingCapacity: output.capacity <= 4 << 20)
+      }
+    } catch {
+      return false
+    }
+    if isEnding, output.isEmpty { stream.close() }
+    stream.takeOutput(into: &sealed)
+    return write(&sealed, now)
+  }
+
+  private func write(_ output: inout [UInt8], _ now: UInt64) -> Bool {
     while sent < output.count {
       let count: Int
       do throws(Errno) {
@@ -125,7 +189,7 @@ final class Link {
     return true
   }
 
-  var isBlocked: Bool { sent < output.count }
+  var isBlocked: Bool { sent < (stream == nil ? output.count : sealed.count) }
 
   func closeSocket() { _ = socket.take() }
 }
@@ -150,6 +214,7 @@ extension Link {
   /// Closes the connection, whoever still mentions it.
   func drop() {
     output = []
+    sealed = []
     chunk = []
     body = []
     closeSocket()

@@ -26,6 +26,8 @@ enum PeerInput: Sendable {
   case completions(CompletionBatch)
   /// The addresses of a name; none when it has none.
   case resolved(String, [String])
+  /// Why a connection's certificate does not speak for its address; nil when it does.
+  case named(UInt64, refusal: String?)
   /// The store of a snapshot for a member; the message that it goes with follows.
   case export(SnapshotSource, NodeID)
   /// The snapshot that was made for a member is not wanted any more.

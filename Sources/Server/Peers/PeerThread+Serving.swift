@@ -7,6 +7,7 @@ internal import Platform
 internal import Raft
 internal import Replica
 internal import Services
+internal import TLS
 
 /// A request of another member that waits for the apply thread.
 struct Question {
@@ -58,25 +59,31 @@ extension PeerThread {
     if event.ready.contains(.write) { mark(link) }
   }
 
-  private mutating func accept(_ listener: Int32) {
+  private mutating func accept(_ listener: Listener) {
     while true {
       let socket: Socket?
-      do throws(Errno) { socket = try Socket.accept(on: listener) } catch {
+      do throws(Errno) { socket = try Socket.accept(on: listener.fd) } catch {
         shared.log.warn("a peer's connection could not be accepted", ("error", "\(error)"))
         return
       }
       guard let socket else { return }
       guard serverCount < Limits.serversMax else { continue }
-      if add(socket, .server, nil, isOpen: true) != nil { serverCount += 1 }
+      let stream: TLSStream?
+      do throws(TLSError) { stream = try self.stream(for: listener) } catch {
+        shared.log.error("a TLS connection could not be made", ("error", error.text))
+        continue
+      }
+      if add(socket, .server, nil, stream, isOpen: true) != nil { serverCount += 1 }
     }
   }
 
   private mutating func read(_ link: Link) {
     for _ in 0..<Link.Limits.readsPerWake {
       let count: Int?
-      do throws(Errno) { count = try link.read(into: &buffer) } catch {
-        return broken(link, "\(error)")
+      do throws(Link.Failure) { count = try link.read(into: &buffer, raw: &raw) } catch {
+        return failed(link, error)
       }
+      if link.stream != nil { mark(link) }
       guard let count else { return }
       if count == 0 { return ended(link) }
       link.readAt = now
@@ -85,7 +92,7 @@ extension PeerThread {
       switch link.role {
       case .server:
         link.parser.receive(piece)
-        serve(link)
+        if link.isKnown { serve(link) } else { identify(link) }
       case .outflow: break  // The other side has nothing to say here.
       case .inflow(let id, let channel): flow(link, piece, id, channel)
       case .client(let id): take(link, piece, id)
@@ -393,6 +400,8 @@ extension PeerThread {
     guard links.removeValue(forKey: link.token) != nil else { return }
     serverCount -= 1
     try? poller.remove(link.fd)
-    courier.receive(link.release(), link.releaseParser())
+    let (fd, stream, unsent) = link.release()
+    courier.receive(
+      Courier.Incoming(fd: fd, stream: stream, unsent: unsent), link.releaseParser())
   }
 }

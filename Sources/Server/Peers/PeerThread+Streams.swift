@@ -76,11 +76,13 @@ extension PeerThread {
 
   /// Begins to connect to the member; nil while its name is looked up, or when that cannot be.
   mutating func connect(_ remote: Remote, _ role: Link.Role) -> Link? {
-    guard let url = remote.picker.current, !url.isSecure else { return nil }
+    guard let url = remote.picker.current else { return nil }
     let address = addresses[url.host]?.first ?? url.host
+    guard url.isSecure == (stream(to: url) != nil) else { return nil }
     do throws(Errno) {
       return add(
-        try Socket.connect(address: address, port: url.port), role, url, isOpen: false)
+        try Socket.connect(address: address, port: url.port), role, url, stream(to: url),
+        isOpen: false)
     } catch {
       if error == .notAnAddress {
         look(up: url.host)

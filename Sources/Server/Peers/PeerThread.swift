@@ -5,6 +5,7 @@ internal import Platform
 internal import Raft
 internal import Replica
 internal import Services
+internal import TLS
 
 /// Speaks with the other members: etcd's rafthttp. Owns every connection of the peer port but
 /// those of snapshots, which have threads of their own. It waits for sockets and mail alone,
@@ -14,7 +15,11 @@ internal import Services
 struct PeerThread: ~Copyable {
   struct Settings: Sendable {
     var handshake: Handshake
-    var listeners: [Int32]
+    var listeners: [Listener]
+    /// For calls to members whose URLs are https.
+    var tls: TLSFiles?
+    /// Names in certificates are not held against addresses.
+    var skipsNameCheck: Bool
     /// As the log knows them at the start.
     var members: PeerMembers
     /// Members of a cluster that is being joined, before the log has told of them.
@@ -66,6 +71,9 @@ struct PeerThread: ~Copyable {
   var ids: RequestIDs
   var courier: Courier
   var buffer = [UInt8](repeating: 0, count: Link.Limits.readBytes)
+  /// What TLS has not opened yet.
+  var raw = [UInt8](repeating: 0, count: Link.Limits.readBytes)
+  var complaints = LogThrottle()
   var now = Clock.monotonic()
   private var events: [Poller.Event] = []
   private var inbox: [PeerInput] = []
@@ -77,7 +85,7 @@ struct PeerThread: ~Copyable {
     let poller = try Poller.open()
     try poller.add(shared.peers.wakeup.fd, .read, token: wakeToken)
     for (place, listener) in settings.listeners.enumerated() {
-      try poller.add(listener, .read, token: listenerTokens + UInt64(place))
+      try poller.add(listener.fd, .read, token: listenerTokens + UInt64(place))
     }
     return PeerThread(shared, settings, poller)
   }
@@ -143,6 +151,7 @@ struct PeerThread: ~Copyable {
         shared.raft.post(.snapshotSent(member, isDelivered: isDelivered))
         if !isDelivered { shared.raft.post(.unreachable([member])) }
       case .export(let source, let member): courier.take(source, for: member)
+      case .named(let token, let refusal): named(token, refusal)
       case .snapshotUnwanted(let member): courier.forget(member)
       case .wake: break
       }
@@ -241,12 +250,14 @@ struct PeerThread: ~Copyable {
 
   /// Takes a connection in; nil when the system has no room for it.
   mutating func add(
-    _ socket: consuming Socket, _ role: Link.Role, _ url: PeerURL?, isOpen: Bool
+    _ socket: consuming Socket, _ role: Link.Role, _ url: PeerURL?, _ stream: TLSStream?,
+    isOpen: Bool
   ) -> Link? {
     let token = nextToken
     nextToken += 1
     let link = Link(
-      token: token, socket: socket, role: role, url: url, isOpen: isOpen, now: now)
+      token: token, socket: socket, role: role, url: url, isOpen: isOpen, stream: stream,
+      now: now)
     link.interest = isOpen ? .read : .write
     guard (try? poller.add(link.fd, link.interest, token: token)) != nil else { return nil }
     links[token] = link

@@ -64,12 +64,12 @@ struct SnapshotArrival: ~Copyable {
   private var incomingFile: String { files.incoming + ".db" }
   private var incomingStore: String { files.incoming + ".lmdb" }
 
-  /// Serves the request on `fd`. `isFree`: false when another snapshot is being received.
-  mutating func run(_ fd: Int32, isFree: Bool, _ shared: Shared) {
+  /// Serves the request on `incoming`. `isFree`: false when another snapshot is being received.
+  mutating func run(_ incoming: Courier.Incoming, isFree: Bool, _ shared: Shared) {
     do throws(Failure) {
       var exchange: Exchange
       do throws(Exchange.Failure) {
-        exchange = try Exchange(adopting: fd, patience: Courier.Limits.patience)
+        exchange = try Exchange(adopting: incoming, patience: Courier.Limits.patience)
       } catch {
         throw .exchange(error)
       }

@@ -8,18 +8,21 @@ internal import Services
 extension Server {
   /// Starts the thread that speaks with the other members.
   static func startPeers(
-    _ options: Options, _ recovered: Recovery, _ shared: Shared, _ listeners: [Int32]
+    _ options: Options, _ recovered: Recovery, _ shared: Shared, _ listeners: [Listener],
+    _ tls: TLSFiles?
   ) throws(StartError) {
     let identity = recovered.identity
     let settings = PeerThread.Settings(
       handshake: Handshake(
         member: identity.member, cluster: identity.cluster, version: etcdVersion,
         peerURLs: options.advertisePeer.map(\.text)),
-      listeners: listeners, members: recovered.members,
+      listeners: listeners, tls: tls, skipsNameCheck: options.peerTLS.skipsNameCheck,
+      members: recovered.members,
       acquaintances: identity.acquaintances, startSeconds: Clock.wall() / 1_000_000_000,
       forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
       courier: Courier.Settings(
-        directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk))
+        directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk,
+        tls: tls))
     _ = Thread.start("peers") {
       do throws(Errno) {
         try PeerThread.open(shared, settings).run()

@@ -43,7 +43,7 @@ final class TLSFiles: Sendable {
     ].filter { !$0.isEmpty }
     let stamps = paths.map(FileSystem.stamp)
     do throws(TLSError) {
-      state = Lock(State(contexts: try Self.read(options), stamps: stamps))
+      state = Lock(State(contexts: try Self.read(options, port: port), stamps: stamps))
     } catch {
       throw StartError("\(error.text) [\(port) TLS]")
     }
@@ -54,7 +54,9 @@ final class TLSFiles: Sendable {
 
   // MARK: Reading
 
-  private static func read(_ options: TLSOptions) throws(TLSError) -> Contexts {
+  private static func read(
+    _ options: TLSOptions, port: String
+  ) throws(TLSError) -> Contexts {
     func bytes(_ path: String) throws(TLSError) -> [UInt8] {
       if path.isEmpty { return [] }
       do throws(Errno) {
@@ -71,6 +73,8 @@ final class TLSFiles: Sendable {
     server.verifies = options.demandsCertificates
     server.allowedCommonNames = options.allowedCommonNames
     server.allowedHostnames = options.allowedHostnames
+    // Members speak HTTP/1.1 alone, to whatever else asks on their port too.
+    if port == "peer" { server.speaks = [.http1] }
     server.cipherSuites = options.cipherSuites
     server.versionMin = options.versionMin == .tls13 ? .tls13 : .tls12
     server.versionMax = options.versionMax.map { $0 == .tls13 ? .tls13 : .tls12 }
@@ -92,7 +96,7 @@ final class TLSFiles: Sendable {
     let before = state.withLock { $0.stamps }
     if stamps != before {
       do throws(TLSError) {
-        let contexts = try Self.read(options)
+        let contexts = try Self.read(options, port: port)
         state.withLock {
           $0.contexts = contexts
           $0.stamps = stamps
