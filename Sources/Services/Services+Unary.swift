@@ -65,7 +65,7 @@ extension Services {
   }
 
   /// An ID under which the call waits for a completion.
-  private mutating func wait(_ id: CallID) throws(Failure) -> UInt64 {
+  mutating func wait(_ id: CallID) throws(Failure) -> UInt64 {
     guard waits.count < limits.requestsInFlightMax else { throw .tooMany }
     let gap = status.commitIndex - status.appliedIndex
     guard gap <= 0 || UInt64(gap) <= limits.applyGapMax else { throw .tooMany }

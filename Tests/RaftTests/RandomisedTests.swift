@@ -200,13 +200,36 @@ private final class Run {
     for a in 0..<8 { for b in 0..<a { cut[a * 8 + b] = cut[b * 8 + a] } }
   }
 
+  /// Ticks for which a leader has led without being a voter.
+  private var farewells: [UInt64: Int] = [:]
+
+  /// Ends leaders that have been no voters for a while, as a server does; the others hear no more
+  /// of them then.
+  private func stopRemovedLeaders() {
+    for node in cluster.nodes {
+      guard node.core.role == .leader, !node.core.confState.isVoter(node.id) else { continue }
+      farewells[node.id.rawValue, default: 0] += 1
+      guard farewells[node.id.rawValue]! > 40 else { continue }
+      if !node.core.confState.contains(node.id) {
+        for other in 0..<8 {
+          cut[Int(node.id.rawValue) * 8 + other] = true
+          cut[other * 8 + Int(node.id.rawValue)] = true
+        }
+      }
+      node.restart(keeping: node.writes.count, seed: random.next())
+      watch.terms[node.id] = node.hardState.term
+      watch.commits[node.id] = max(node.hardState.commit, node.applied)
+    }
+  }
+
   /// After the faults: everybody reachable, until a new entry is applied by all who take part.
   func heal() -> Bool {
     for position in cut.indices { cut[position] = false }
     for _ in 0..<400 {
       cluster.tick()
       for node in cluster.nodes { watch.look(at: node) }
-      guard let leader = cluster.leader else { continue }
+      stopRemovedLeaders()
+      guard let leader = cluster.leader, leader.core.confState.isVoter(leader.id) else { continue }
       try? leader.propose("end")
       cluster.settle()
       let members = cluster.nodes.filter { leader.core.confState.contains($0.id) }
