@@ -60,7 +60,7 @@ backup-bench: build
 
 # 1000 seeds of simulated clusters; SEEDS="first count" for others.
 SEEDS ?= 1 1000
-SIMULATE := swift build -c release --product martlet-sim && exec .build/release/martlet-sim
+SIMULATE := swift build -c release --static-swift-stdlib --product martlet-sim && exec .build/release/martlet-sim
 
 simulate:
 	$(SIMULATE) seeds $(SEEDS)
