@@ -156,8 +156,12 @@ extension TLSOptions {
   func withCertificate(
     _ dataDirectory: String, port: String, hosts: [String], years: Int64, _ log: Logger
   ) throws(StartError) -> TLSOptions {
-    guard isAutomatic, isEmpty else { return self }
     var options = self
+    guard isAutomatic, isEmpty else {
+      // Certificates that are given are looked at, whatever --auto-tls says.
+      options.isAutomatic = false
+      return options
+    }
     let folder = "\(dataDirectory)/fixtures/\(port)"
     options.certificateFile = folder + "/cert.pem"
     options.keyFile = folder + "/key.pem"
