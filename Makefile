@@ -7,7 +7,7 @@ RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance
-.PHONY: simulate soak teeth clean
+.PHONY: simulate soak teeth patroni clean
 
 run: build
 	@mkdir -p build
@@ -49,6 +49,10 @@ faults: build
 crash: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Crash
+
+patroni: build
+	@scripts/setup --patroni
+	$(PYTEST) Tests/Patroni/test_patroni.py
 
 backup: build
 	@scripts/setup --test
