@@ -21,13 +21,13 @@ build:
 	swift build -c release --static-swift-stdlib --product martlet
 
 test:
-	@scripts/setup --test
+	@scripts/setup --patroni
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
 	$(MAKE) simulate
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
-	  Tests/Cluster
+	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
 
 unit:
 	swift test

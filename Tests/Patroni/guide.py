@@ -25,7 +25,7 @@ def section(heading: str) -> dict:
     return yaml.safe_load(block(heading, "yaml"))
 
 
-def run(commands: str, folder: Path, user: dict | None = None, **environment: str) -> str:
+def run(commands: str, folder: Path, **environment: str) -> str:
     """Runs commands of the page with our etcdctl and patronictl; gives what they print."""
     tools = folder / "bin"
     if not tools.exists():
@@ -36,6 +36,6 @@ def run(commands: str, folder: Path, user: dict | None = None, **environment: st
         ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=COMMAND_SECONDS_MAX,
         env=clean_environment() | environment | {"PATH": f"{tools}:{os.environ['PATH']}",
-                                                 "COLUMNS": "120"}, **(user or {}))
+                                                 "COLUMNS": "120"})
     assert result.returncode == 0, f"{commands}\n{result.stdout}"
     return result.stdout

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -27,12 +26,11 @@ BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin
                key=lambda path: path.parent.name)
 
 
-def unprivileged() -> dict:
-    """PostgreSQL refuses to run as root: options for subprocess that make it another user."""
+def unprivileged() -> list[str]:
+    """PostgreSQL refuses to run as root: what makes a command run as another user then."""
     if os.getuid() != 0:
-        return {}
-    entry = pwd.getpwnam("postgres")
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return []
+    return ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups", "--"]
 
 
 class Node:
@@ -47,9 +45,9 @@ class Node:
         self.port, self.rest_port = free_ports(2)
         self.process: subprocess.Popen | None = None
         self.config.write_text(yaml.safe_dump(self.settings() | store.settings(self.home)))
-        if user := unprivileged():
+        if unprivileged():
             for path in (self.home, *self.home.iterdir()):
-                os.chown(path, user["user"], user["group"])
+                shutil.chown(path, "postgres", "postgres")
 
     def settings(self) -> dict:
         """Everything but where the DCS is."""
@@ -78,9 +76,9 @@ class Node:
     def start(self) -> None:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [str(paths.VENV / "patroni"), str(self.config)], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, cwd=self.home, start_new_session=True,
-                env=clean_environment() | {"HOME": str(self.home)}, **unprivileged())
+                [*unprivileged(), str(paths.VENV / "patroni"), str(self.config)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home,
+                start_new_session=True, env=clean_environment() | {"HOME": str(self.home)})
 
     @property
     def is_running(self) -> bool:
@@ -144,6 +142,11 @@ class Node:
             self.process.wait()
         if pid := self.postmaster():
             os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM to Patroni, which stops PostgreSQL and gives up what it holds."""
+        self.process.terminate()
+        self.process.wait(STOP_SECONDS_MAX)
 
     def close(self) -> None:
         """Ends both and removes what they wrote."""

@@ -1,6 +1,7 @@
 """What happens to a PostgreSQL cluster and to its DCS, step by step, with the time each takes."""
 
 import contextlib
+import re
 import shutil
 import tempfile
 import time
@@ -97,12 +98,15 @@ class Drill:
             now = time.time()
             wait_for("the store is reached", lambda: node.status().get("dcs_last_seen", 0) > now)
 
-    def patronictl(self, heading: str) -> str:
+    def patronictl(self, heading: str, **names: str) -> str:
+        """Runs the guide's command below `heading`, with other names of nodes."""
+        command = re.sub(r"\bpg\d\b", lambda found: names[found[0]], guide.block(heading, "sh"))
         config = str(self.nodes[0].config)
-        return guide.run(guide.block(heading, "sh"), self.folder, PATRONICTL_CONFIG_FILE=config)
+        return guide.run(command, self.folder, PATRONICTL_CONFIG_FILE=config)
 
     def logs(self, characters: int = 3000) -> str:
-        texts = {node.name: node.log_text() for node in self.nodes}
+        texts = {f"{node.name}, running: {node.is_running}, {node.status()}": node.log_text()
+                 for node in self.nodes}
         texts |= {member.name: member.log_text() for member in self.store.members}
         return "\n".join(f"--- {name}\n{text[-characters:]}" for name, text in texts.items())
 
@@ -136,9 +140,7 @@ class Drill:
         old = self.primary()
         new = self.other(old)
         with self.step("switchover", demotions=1) as row:
-            guide.run(guide.block("Switch over", "sh").replace("pg1", "OLD").replace("pg2", "NEW")
-                      .replace("OLD", old.name).replace("NEW", new.name), self.folder,
-                      PATRONICTL_CONFIG_FILE=str(old.config))
+            self.patronictl("Switch over", pg1=old.name, pg2=new.name)
             wait_for("the other leads", new.is_primary)
             began = time.monotonic()
             self.wait_whole()
@@ -146,6 +148,17 @@ class Drill:
         if self.watch:
             with self.step("vip-manager's watch tells of it"):
                 self.watch.wait_for(new.name)
+
+    def stop_primary(self) -> None:
+        old = self.primary()
+        new = self.other(old)
+        with self.step("primary stopped, other promoted") as row:
+            began = time.monotonic()
+            old.stop()
+            row.note = f"{time.monotonic() - began:.1f} s of it to stop"
+            wait_for("the other is promoted", new.is_primary, 2 * LOOP_SECONDS)
+        old.start()
+        self.wait_whole()
 
     def kill_primary(self) -> None:
         old = self.primary()
@@ -195,7 +208,7 @@ class Drill:
             for member in self.store.members:
                 member.kill()
             wait_for("the primary is demoted", lambda: not primary.is_primary(),
-                     DEMOTION_SECONDS_MAX + LOOP_SECONDS)
+                     DEMOTION_SECONDS_MAX)
         with self.step("store back, primary back") as row:
             began = time.monotonic()
             self.store.start_all()
@@ -207,8 +220,8 @@ class Drill:
 
     def run(self) -> None:
         """All of it, in the order of the table."""
-        for step in (self.bootstrap, self.follow, self.show, self.switch, self.kill_primary,
-                     self.kill_store_leader, self.roll_store, self.lose_store):
+        for step in (self.bootstrap, self.follow, self.show, self.switch, self.stop_primary,
+                     self.kill_primary, self.kill_store_leader, self.roll_store, self.lose_store):
             step()
 
     def run_short(self) -> None:

@@ -18,6 +18,7 @@ class LeaderWatch:
         name = key.encode()
         found = self.client.kv.Range(m.RangeRequest(key=name), timeout=5, metadata=METADATA)
         self.seen = [found.kvs[0].value.decode()]
+        self.error: grpc.RpcError | None = None
         self.changed = threading.Condition()
         create = m.WatchCreateRequest(key=name, start_revision=found.header.revision + 1)
         self.open = threading.Event()
@@ -36,8 +37,8 @@ class LeaderWatch:
                 with self.changed:
                     self.seen += [each.kv.value.decode() for each in answer.events]
                     self.changed.notify_all()
-        except grpc.RpcError:
-            pass
+        except grpc.RpcError as error:
+            self.error = error
 
     def wait_for(self, name: str) -> None:
         with self.changed:
