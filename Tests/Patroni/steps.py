@@ -92,6 +92,16 @@ class Drill:
         wait_for("a replica that streams",
                  lambda: (primary := self.primary()) and self.other(primary).is_streaming())
 
+    def rejoin(self, node: Node) -> None:
+        """Starts a node that follows what is written meanwhile.
+
+        A standby that was rewound is consistent only past the next record of its primary, so an
+        idle one would keep it waiting.
+        """
+        node.start()
+        with Writer(self.nodes):
+            self.wait_whole()
+
     def wait_in_touch(self, node: Node) -> None:
         """Two rounds of Patroni's loop have reached the store since now."""
         for _ in range(2):
@@ -157,8 +167,7 @@ class Drill:
             old.stop()
             row.note = f"{time.monotonic() - began:.1f} s of it to stop"
             wait_for("the other is promoted", new.is_primary, 2 * LOOP_SECONDS)
-        old.start()
-        self.wait_whole()
+        self.rejoin(old)
 
     def kill_primary(self) -> None:
         old = self.primary()
@@ -170,8 +179,7 @@ class Drill:
             seconds = time.monotonic() - began
             assert seconds <= FAILOVER_SECONDS_MAX, f"{seconds:.1f} s"
         with self.step("killed one follows again"):
-            old.start()
-            self.wait_whole()
+            self.rejoin(old)
             assert self.primary() is new
 
     @contextlib.contextmanager
@@ -214,8 +222,9 @@ class Drill:
             self.store.start_all()
             wait_for("a primary", self.primary)
             took = time.monotonic() - began
-            self.wait_whole()
-            self.primary().query("insert into log default values")
+            with Writer(self.nodes) as writer:
+                self.wait_whole()
+                wait_for("rows are written", lambda: writer.rows)
             row.note = f"primary after {took:.1f} s"
 
     def run(self) -> None:
