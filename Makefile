@@ -7,7 +7,7 @@ RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance
-.PHONY: simulate soak teeth clean
+.PHONY: simulate soak teeth patroni clean
 
 run: build
 	@mkdir -p build
@@ -21,13 +21,13 @@ build:
 	swift build -c release --static-swift-stdlib --product martlet
 
 test:
-	@scripts/setup --test
+	@scripts/setup --patroni
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
 	$(MAKE) simulate
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
-	  Tests/Cluster
+	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
 
 unit:
 	swift test
@@ -49,6 +49,10 @@ faults: build
 crash: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Crash
+
+patroni: build
+	@scripts/setup --patroni
+	$(PYTEST) Tests/Patroni/test_patroni.py
 
 backup: build
 	@scripts/setup --test
