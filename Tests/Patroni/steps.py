@@ -64,7 +64,7 @@ class Drill:
 
     @contextlib.contextmanager
     def step(self, name: str, demotions: int = 0) -> Iterator[Row]:
-        """Times a step; it may set `seconds` itself. As many demotions as said, no more or fewer."""
+        """Times a step, which must see as many demotions as said: no more and no fewer."""
         row, began, before = Row(name, 0, 0), time.monotonic(), self.demotions()
         try:
             yield row
@@ -72,7 +72,7 @@ class Drill:
             row.note = f"failed: {failure}".splitlines()[0]
             raise
         finally:
-            row.seconds = row.seconds or time.monotonic() - began
+            row.seconds = time.monotonic() - began
             row.demotions = self.demotions() - before
             self.rows.append(row)
         assert row.demotions == demotions, f"{name}: {row.demotions} demotions, not {demotions}"
@@ -91,6 +91,16 @@ class Drill:
         wait_for("a primary", self.primary)
         wait_for("a replica that streams",
                  lambda: (primary := self.primary()) and self.other(primary).is_streaming())
+
+    def rejoin(self, node: Node) -> None:
+        """Starts a node that follows what is written meanwhile.
+
+        A standby that was rewound is consistent only past the next record of its primary, so an
+        idle one would keep it waiting.
+        """
+        node.start()
+        with Writer(self.nodes):
+            self.wait_whole()
 
     def wait_in_touch(self, node: Node) -> None:
         """Two rounds of Patroni's loop have reached the store since now."""
@@ -157,8 +167,7 @@ class Drill:
             old.stop()
             row.note = f"{time.monotonic() - began:.1f} s of it to stop"
             wait_for("the other is promoted", new.is_primary, 2 * LOOP_SECONDS)
-        old.start()
-        self.wait_whole()
+        self.rejoin(old)
 
     def kill_primary(self) -> None:
         old = self.primary()
@@ -170,8 +179,7 @@ class Drill:
             seconds = time.monotonic() - began
             assert seconds <= FAILOVER_SECONDS_MAX, f"{seconds:.1f} s"
         with self.step("killed one follows again"):
-            old.start()
-            self.wait_whole()
+            self.rejoin(old)
             assert self.primary() is new
 
     @contextlib.contextmanager
@@ -212,10 +220,11 @@ class Drill:
         with self.step("store back, primary back") as row:
             began = time.monotonic()
             self.store.start_all()
-            wait_for("a primary", self.primary)
+            wait_for("a primary", self.primary, FAILOVER_SECONDS_MAX)
             took = time.monotonic() - began
-            self.wait_whole()
-            self.primary().query("insert into log default values")
+            with Writer(self.nodes) as writer:
+                self.wait_whole()
+                wait_for("rows are written", lambda: writer.rows)
             row.note = f"primary after {took:.1f} s"
 
     def run(self) -> None:
