@@ -50,7 +50,11 @@ class Drill:
         self.watch: LeaderWatch | None = None
 
     def __enter__(self) -> "Drill":
-        self.store.start()
+        try:
+            self.store.start()
+        except BaseException:
+            self.__exit__()
+            raise
         self.nodes = [Node(number, self.store) for number in (1, 2)]
         return self
 
