@@ -50,7 +50,11 @@ class Drill:
         self.watch: LeaderWatch | None = None
 
     def __enter__(self) -> "Drill":
-        self.store.start()
+        try:
+            self.store.start()
+        except BaseException:
+            self.__exit__()
+            raise
         self.nodes = [Node(number, self.store) for number in (1, 2)]
         return self
 
@@ -64,7 +68,7 @@ class Drill:
 
     @contextlib.contextmanager
     def step(self, name: str, demotions: int = 0) -> Iterator[Row]:
-        """Times a step; it may set `seconds` itself. As many demotions as said, no more or fewer."""
+        """Times a step, which must see as many demotions as said: no more and no fewer."""
         row, began, before = Row(name, 0, 0), time.monotonic(), self.demotions()
         try:
             yield row
@@ -72,7 +76,7 @@ class Drill:
             row.note = f"failed: {failure}".splitlines()[0]
             raise
         finally:
-            row.seconds = row.seconds or time.monotonic() - began
+            row.seconds = time.monotonic() - began
             row.demotions = self.demotions() - before
             self.rows.append(row)
         assert row.demotions == demotions, f"{name}: {row.demotions} demotions, not {demotions}"
@@ -220,7 +224,7 @@ class Drill:
         with self.step("store back, primary back") as row:
             began = time.monotonic()
             self.store.start_all()
-            wait_for("a primary", self.primary)
+            wait_for("a primary", self.primary, FAILOVER_SECONDS_MAX)
             took = time.monotonic() - began
             with Writer(self.nodes) as writer:
                 self.wait_whole()
