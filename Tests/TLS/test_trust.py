@@ -242,7 +242,7 @@ def test_a_certificate_stands_for_a_user(
             server.endpoint + "/v3/kv/range", data=b'{"key":"aw=="}', method="POST")
         with pytest.raises(urllib.error.HTTPError) as refusal:
             urllib.request.urlopen(request, context=server.context(), timeout=5)
-        assert b"user name is empty" in refusal.value.read()
+        assert b"CommonName of client sending a request against gateway" in refusal.value.read()
 
 
 @pytest.mark.parametrize("flags,version,is_served", [
