@@ -204,7 +204,12 @@ extension PeerThread {
     }
     for link in links.values {
       guard case .server = link.role, !link.isAsking else { continue }
-      if now - max(link.readAt, link.wroteAt) > Limits.idleNanoseconds { close(link) }
+      let quiet = now - max(link.readAt, link.wroteAt)
+      if quiet > Limits.idleNanoseconds {
+        close(link)
+      } else if quiet > Limits.handshakeNanoseconds, isShakingHands(link) {
+        rejectSilent(link)
+      }
     }
   }
 

@@ -32,6 +32,14 @@ extension PeerThread {
     broken(link, failure.text)
   }
 
+  func isShakingHands(_ link: Link) -> Bool { link.stream?.isOpen == false }
+
+  /// Nothing comes from who wanted to shake hands.
+  mutating func rejectSilent(_ link: Link) {
+    complain(link, "TLS handshake timed out")
+    close(link)
+  }
+
   private mutating func complain(_ link: Link, _ why: String) {
     guard let held = complaints.admit(now) else { return }
     let certificate = link.stream?.peerCertificate

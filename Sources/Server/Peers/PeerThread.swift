@@ -41,6 +41,8 @@ struct PeerThread: ~Copyable {
     static let serversMax = 1024
     /// A connection from outside on which nothing comes for so long is closed.
     static let idleNanoseconds: UInt64 = 60_000_000_000
+    /// The same while the two have not shaken hands over TLS.
+    static let handshakeNanoseconds: UInt64 = 10_000_000_000
   }
 
   static let wakeToken = UInt64.max
