@@ -212,14 +212,16 @@ class Cluster:
         self.members.remove(member)
 
     def change(self, call: Callable[[Member], object], among: list[Member] | None = None) -> None:
-        """Makes a change of the membership; the cluster may need a while to be healthy for it."""
+        """Makes a change of the membership; the cluster may need a while to be healthy for it, and
+        a learner to catch up."""
         deadline = time.monotonic() + SETTLE_SECONDS_MAX
         while True:
             try:
                 call((among or self.running())[0])
                 return
             except grpc.RpcError as error:
-                retriable = "unhealthy" in error.details() or "not enough" in error.details()
+                retriable = any(text in error.details() for text in (
+                    "unhealthy", "not enough", "in sync with leader"))
                 if not retriable or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
