@@ -27,7 +27,7 @@ test:
 	swift test
 	$(MAKE) simulate
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
-	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
+	  Tests/Cluster Tests/Patroni/test_operators.py
 
 unit:
 	swift test
