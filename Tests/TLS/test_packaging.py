@@ -24,7 +24,9 @@ def is_release() -> bool:
 
 @pytest.mark.skipif(not is_release(), reason="needs `make build` and dpkg")
 def test_the_debian_package(tmp_path: Path) -> None:
-    subprocess.run([PACKAGING / "build-deb", tmp_path], check=True, capture_output=True)
+    built = subprocess.run([PACKAGING / "build-deb", tmp_path], capture_output=True, text=True,
+                           umask=0)
+    assert built.returncode == 0, built.stderr
     (package,) = tmp_path.glob("martlet_*.deb")
 
     def ask(option: str) -> str:
