@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
@@ -30,12 +31,14 @@ class Point:
 
 @dataclass
 class Measurement:
-    """Times in milliseconds, CPU of the server in microseconds a request, RSS in MiB."""
+    """Times in milliseconds, CPU of the server and of the load generator in microseconds a
+    request, RSS in MiB."""
 
     throughput: float
     p50: float
     p99: float
     cpu: float
+    client: float
     rss: float
 
     def as_dict(self) -> dict[str, float]:
@@ -65,6 +68,11 @@ def revision(server: Server) -> int:
     return json.loads(answer.stdout)["header"]["revision"]
 
 
+def _children_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
 
@@ -75,12 +83,14 @@ def measure(server: Server, operation: str, point: Point) -> Measurement:
         data, log = Path(folder) / "body", Path(folder) / "log"
         data.write_bytes(body(operation))
         before, cpu = revision(server), server.cpu_seconds()
+        client = _children_cpu_seconds()
         run = subprocess.run(
             ["h2load", f"--requests={point.requests}", f"--clients={point.connections}",
              f"--max-concurrent-streams={point.streams}", f"--data={data}",
              "--header=content-type: application/grpc", "--header=te: trailers",
              f"--log-file={log}", f"{server.endpoint}/etcdserverpb.KV/{operation}"],
             capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
+        client = _children_cpu_seconds() - client
         cpu = server.cpu_seconds() - cpu
         moved = revision(server) - before
         lines = [line.split() for line in log.read_text().splitlines()]
@@ -95,4 +105,4 @@ def measure(server: Server, operation: str, point: Point) -> Measurement:
     return Measurement(
         throughput=point.requests / seconds, p50=_percentile(latencies, 0.5),
         p99=_percentile(latencies, 0.99), cpu=cpu / point.requests * 1e6,
-        rss=server.rss_bytes() / 2**20)
+        client=client / point.requests * 1e6, rss=server.rss_bytes() / 2**20)
