@@ -7,9 +7,13 @@ import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import paths
-from harness.server import Server, clean_environment
+from harness.server import clean_environment
+
+if TYPE_CHECKING:
+    from group import Group
 
 RUN_SECONDS_MAX = 180
 VALUE_BYTES = 300
@@ -60,7 +64,7 @@ def body(operation: str) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def revision(server: Server) -> int:
+def revision(server: "Group") -> int:
     """The store's revision; the key is read on the way, so that it is known to be there."""
     answer = subprocess.run(
         [paths.ETCDCTL, f"--endpoints={server.endpoint}", "get", KEY.decode(), "-w", "json"],
@@ -77,7 +81,7 @@ def _percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
 
 
-def measure(server: Server, operation: str, point: Point) -> Measurement:
+def measure(server: "Group", operation: str, point: Point) -> Measurement:
     """Runs h2load once; raises when a request failed or a put did not happen."""
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder) / "body", Path(folder) / "log"
