@@ -51,12 +51,22 @@ extension KeyIndex {
     return !change.isTombstone && change.revision == revision
   }
 
+  /// What etcd counts among the rows that a compaction keeps.
+  public enum Kept: Sendable {
+    case liveRows
+    /// Those with tombstones at the compacted revision itself.
+    case liveRowsAndTombstones
+  }
+
   /// Whether any revision would be kept at main revision `at`: where none is, etcd's hash skips
   /// none. Usually answered by the first key; linear where all keys are gone.
-  public borrowing func keepsAny(at: Int64) -> Bool {
+  public borrowing func keepsAny(at: Int64, with kept: Kept) -> Bool {
     var found = false
     visit(from: RawSpan()) { entry in
-      found = entry.change(at: at).map { !$0.isTombstone } ?? false
+      guard let change = entry.change(at: at) else { return true }
+      found =
+        !change.isTombstone
+        || (kept == .liveRowsAndTombstones && change.revision.main == at)
       return !found
     }
     return found

@@ -18,6 +18,10 @@ public struct Store<B: Backend>: ~Copyable {
   public enum Limits {
     /// Bytes in the write buffer above which the owner waits for a commit.
     public static var bufferBytes: Int { 128 << 20 }
+    /// Values that one step of a hash reads, but for the last of them.
+    public static var hashBytesPerStep: Int { 4 << 20 }
+    /// Bytes in the write buffer above which a hash waits for the next commit to begin.
+    public static var hashBufferBytes: Int { 8 << 20 }
   }
 
   public let backend: B
