@@ -102,8 +102,13 @@ extension Replica {
     _ request: CompactionRequestView, id: UInt64, isWanted: Bool, into response: inout [UInt8],
     _ outcome: inout Outcome
   ) throws(Failure) -> Bool {
+    let before = (revision: store.compactRevision, isWhole: !store.isCompacting)
     do { try store.scheduleCompaction(request.revision) } catch { throw Failure(error) }
-    isCompacting = true
+    if config.hashesCompactions, before.isWhole {
+      hashBeforeCompaction(to: request.revision, after: before.revision)
+    } else {
+      isCompacting = !isHashingCompaction
+    }
     outcome.wantsCompaction = true
     if isWanted, request.physical {
       physicalCompactions.append(id)

@@ -117,10 +117,11 @@ extension Replica {
       propose(Downgrade(isEnabled: false, target: ""), id: query.id, &outcome)
       return nil
     case .hash:
-      try hash(query.id, revision: nil)
+      try hash(query.id, .store)
       return nil
     case .hashKV(let revision):
-      try hash(query.id, revision: revision)
+      if let remembered = rememberedHash(revision) { return remembered }
+      try hash(query.id, .revision(revision))
       return nil
     case .defragment:
       outcome.defragmentations.append(query.id)

@@ -25,6 +25,9 @@ public struct ReplicaConfig: Sendable {
   /// How long a simple token lives from its last use on, in nanoseconds.
   /// etcd: `--auth-token-ttl`.
   public var tokenLifetime: UInt64 = 300_000_000_000
+  /// Whether what a compaction finds is hashed, for comparison with other members: a look at
+  /// every row up to its revision.
+  public var hashesCompactions = false
 
   public init(
     member: NodeID, cluster: ClusterID, quotaBytes: Int64, electionTimeout: UInt64,
@@ -61,6 +64,8 @@ public struct Replica<B: Backend>: ~Copyable {
   /// For hashes alone, which keep their snapshot over many steps.
   var hashReader: B.Reader
   var hashJobs: [HashJob<B>] = []
+  /// Of the newest compactions, oldest first; empty where they are not asked for.
+  public internal(set) var compactionHashes: [CompactionHash] = []
   var lessor: Lessor
   public internal(set) var cluster: Cluster
   public internal(set) var alarms: Alarms
@@ -84,7 +89,7 @@ public struct Replica<B: Backend>: ~Copyable {
   var backendBytes = 0
   /// Compactions whose callers wait until it is done on disk.
   var physicalCompactions: [UInt64] = []
-  /// Whether a compaction has steps left.
+  /// Whether a compaction has steps left, and waits for no hash.
   public internal(set) var isCompacting: Bool
   public internal(set) var tally = ApplyTally()
   /// Kept between requests, for its memory.

@@ -49,6 +49,7 @@ final class Harness {
 
   init(
     quotaBytes: Int64 = 0, tokens: TokenSettings = TokenSettings(),
+    hashesCompactions: Bool = false,
     lessor: LessorConfig = LessorConfig(
       ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil),
     configure: (inout Limits) -> Void = { _ in }
@@ -69,7 +70,8 @@ final class Harness {
       status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 },
       tokens: tokens)
     replica = try Harness.makeReplica(
-      backend, quotaBytes: quotaBytes, tokens: tokens.kind, lessor: lessor)
+      backend, quotaBytes: quotaBytes, tokens: tokens.kind,
+      hashesCompactions: hashesCompactions, lessor: lessor)
     let own = Membership.Member(
       id: Harness.member, name: "", peerURLs: ["http://localhost:2380"], clientURLs: [],
       isLearner: false)
@@ -82,6 +84,7 @@ final class Harness {
 
   static func makeReplica(
     _ backend: MemoryBackend, quotaBytes: Int64, tokens: TokenKind = .simple,
+    hashesCompactions: Bool = false,
     snapshot: Snapshot? = nil,
     lessor: LessorConfig = LessorConfig(
       ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: nil)
@@ -91,6 +94,7 @@ final class Harness {
       electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
       strictReconfiguration: true)
     config.tokenKind = tokens
+    config.hashesCompactions = hashesCompactions
     config.tokenLifetime = 10 * Harness.second
     return try Replica.open(
       backend: backend, snapshot: snapshot, lessor: lessor, config: config

@@ -1,4 +1,5 @@
 import Basics
+import MVCC
 import Membership
 import Raft
 import Replica
@@ -76,10 +77,35 @@ import Testing
     #expect(throws: Failure.compacted) {
       try member.call(.hashKV, Request.make((1, .number(3))))
     }
+    let compacted = try member.call(.hashKV, Request.make((1, .number(4))))
+    #expect(compacted.number(3) == 4 && member.replica.compactionHashes.isEmpty)
     member.save()
     let whole = try member.call(.hash, [])
     let same = try member.call(.hash, [])
     #expect(whole.number(2) != 0 && whole == same)
+  }
+
+  @Test func `what compactions found is remembered for a while`() throws {
+    let member = try Harness(hashesCompactions: true)
+    var found: [(revision: Int64, hash: Int64)] = []
+    for value in 1...36 {
+      let revision = try member.call(.put, Request.put("a\(value % 3)", "\(value)")).revision
+      guard value % 3 == 0 else { continue }
+      let whole = try member.call(.hashKV, Request.make((1, .number(revision - 1))))
+      found.append((revision - 1, whole.number(2)))
+      // The answer to a physical compaction comes when its rows are gone.
+      _ = try member.call(.compact, Request.make((1, .number(revision - 1)), (2, .number(1))))
+      #expect(!member.replica.isCompacting && !member.replica.store.isCompacting)
+    }
+    #expect(member.replica.compactionHashes.map(\.revision) == found.suffix(10).map(\.revision))
+    for place in 2..<found.count {
+      let answer = try member.call(.hashKV, Request.make((1, .number(found[place].revision))))
+      #expect(answer.number(2) == found[place].hash)
+      #expect(answer.number(3) == found[place - 1].revision)
+    }
+    #expect(throws: Failure.compacted) {
+      try member.call(.hashKV, Request.make((1, .number(found[1].revision))))
+    }
   }
 
   @Test func `a snapshot's messages go out in order until its end or its client's`() throws {
