@@ -243,10 +243,18 @@ extension Flag {
     Flag(.proxy, "proxy-dial-timeout", .unsigned, "1000", "ms"),
     Flag(.proxy, "proxy-write-timeout", .unsigned, "5000", "ms"),
     Flag(.proxy, "proxy-read-timeout", .unsigned, "0", "ms"),
-    Flag(.experimental, "experimental-initial-corrupt-check", .boolean, "false", "at start"),
-    Flag(.experimental, "experimental-corrupt-check-time", .duration, "0s", "between checks"),
-    Flag(.experimental, "experimental-compact-hash-check-enabled", .boolean, "false", "after one"),
-    Flag(.experimental, "experimental-compact-hash-check-time", .duration, "1m", "between those"),
+    Flag(
+      .experimental, "experimental-initial-corrupt-check", .boolean, "false", acts: true,
+      "compare data with the other members before serving"),
+    Flag(
+      .experimental, "experimental-corrupt-check-time", .duration, "0s", acts: true,
+      "time between comparisons of the members' data; 0: none"),
+    Flag(
+      .experimental, "experimental-compact-hash-check-enabled", .boolean, "false", acts: true,
+      "compare what compactions found; to be set on every member"),
+    Flag(
+      .experimental, "experimental-compact-hash-check-time", .duration, "1m", acts: true,
+      "time between those comparisons"),
     Flag(.experimental, "experimental-enable-v2v3", .text, "", "v2 over the v3 store"),
     Flag(
       .experimental, "experimental-enable-lease-checkpoint", .boolean, "false", acts: true,

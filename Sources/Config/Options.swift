@@ -45,6 +45,7 @@ public struct Options: Sendable {
   public var peerTLS: TLSOptions
   public var selfSignedYears: Int64
   public var reusesPort: Bool
+  public var corruption: CorruptionOptions
   public var logLevel: String
   public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
@@ -114,6 +115,7 @@ extension Options {
     peerTLS = try TLSOptions(peer: settings)
     selfSignedYears = settings.number("self-signed-cert-validity")
     reusesPort = settings.flag("socket-reuse-port")
+    corruption = CorruptionOptions(settings)
     logLevel = settings.text("log-level")
     http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.isGiven($0.name) }.map(\.name)

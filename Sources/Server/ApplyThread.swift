@@ -270,9 +270,11 @@ struct ApplyThread: ~Copyable {
   private func report() {
     let tally = shared.replica.tally
     let rows = shared.replica.store.compactedRows
+    let hashes = shared.replica.compactionHashes
     shared.board.withLock { board in
       board.applied = tally
       board.compactedRows = rows
+      board.compactionHashes = hashes
     }
   }
 

@@ -91,6 +91,14 @@ final class Metrics: Sendable {
   }
   let page = Lock(KeptPage())
   private let checks = Lock<[CheckCount]>([])
+  /// By kind, then result.
+  let corruptionChecks = CorruptionCheck.Kind.allCases.map { _ in
+    CorruptionCheck.Result.allCases.map { _ in Counter() }
+  }
+
+  func noteCorruptionCheck(_ kind: CorruptionCheck.Kind, _ result: CorruptionCheck.Result) {
+    corruptionChecks[kind.rawValue][result.rawValue].add(1)
+  }
 
   /// How one check of `/livez` or `/readyz` went.
   struct CheckCount: Sendable {

@@ -141,6 +141,7 @@ struct MetricsPage {
       "etcd_server_health_failures", "Health checks that failed.",
       metrics.healthFailures.value)
     addChecks(metrics.checkCounts)
+    addCorruptionChecks(metrics)
     addApplied(metrics)
   }
 
@@ -157,6 +158,17 @@ struct MetricsPage {
       where count > 0 {
         let labels = "{name=\"\(check.name)\",status=\"\(status)\",type=\"\(check.type)\"}"
         sample("etcd_server_healthchecks_total", labels, count)
+      }
+    }
+  }
+
+  private mutating func addCorruptionChecks(_ metrics: Metrics) {
+    let name = "martlet_corruption_checks_total"
+    family(name, "counter", "Comparisons of the members' data, on the leader.")
+    for kind in CorruptionCheck.Kind.allCases {
+      for result in CorruptionCheck.Result.allCases {
+        let labels = "{check=\"\(kind.name)\",result=\"\(result.name)\"}"
+        sample(name, labels, metrics.corruptionChecks[kind.rawValue][result.rawValue].value)
       }
     }
   }

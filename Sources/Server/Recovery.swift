@@ -32,11 +32,14 @@ final class Recovery {
   let snapshotFiles: SnapshotFiles
   /// As the newest snapshot has them.
   let members: PeerMembers
+  /// Whether there was a log: the member has run before.
+  let hasRun: Bool
 
   init(
     _ options: Options, _ directory: DataDirectory, _ tls: TLSFiles?, _ log: Logger
   ) throws(StartError) {
     let hasLog = FileSystem.exists(directory.wal)
+    hasRun = hasLog
     var identity: Identity
     if hasLog || options.isNewCluster {
       identity = try Identity(options)

@@ -24,6 +24,7 @@ struct ReplicaOpening: Sendable {
       electionTimeout: UInt64(options.electionMilliseconds) * 1_000_000,
       startSeconds: startSeconds, revocationsMax: 500,
       strictReconfiguration: options.strictReconfigCheck)
+    config.hashesCompactions = options.corruption.hashesCompactions
     config.tokenKind = TokenProvider.kind(options)
     let (lifetime, overflows) = options.authTokenSeconds.multipliedReportingOverflow(
       by: 1_000_000_000)

@@ -88,6 +88,7 @@ struct Board: Sendable {
   var keyCount = 0
   var applied = ApplyTally()
   var compactedRows = 0
+  var compactionHashes: [CompactionHash] = []
   /// The server version of each other member that has told it.
   var peerVersions: [NodeID: String] = [:]
 }

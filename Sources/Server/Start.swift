@@ -53,6 +53,9 @@ public enum Server {
     if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     let recovered = try Recovery(options, directory, security.peer, log)
     let shared = try share(options, recovered, log)
+    if options.corruption.checksAtStart, recovered.hasRun {
+      try InitialCheck(shared, options, security.peer).run()
+    }
     // What the io loops' watch hubs start from: events that come later follow it without a gap.
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)

@@ -212,10 +212,18 @@ struct Exchange: ~Copyable {
   static func get(
     _ path: String, of url: String, patience: UInt64, _ tls: TLSFiles?
   ) throws(Failure) -> (head: AnswerReader.Head, body: [UInt8]) {
+    try ask(PeerRequest("GET", path, headers: [], body: .none), of: url, patience: patience, tls)
+  }
+
+  /// Makes one request and closes the connection.
+  static func ask(
+    _ request: PeerRequest, of url: String, patience: UInt64, _ tls: TLSFiles?
+  ) throws(Failure) -> (head: AnswerReader.Head, body: [UInt8]) {
     var exchange = try connect(to: url, patience: patience, tls)
     var bytes: [UInt8] = []
-    PeerRequest("GET", path, headers: [("Connection", "close")], body: .none)
-      .encode(for: PeerURL(url)?.authority ?? "", into: &bytes)
+    var request = request
+    request.headers.append(("Connection", "close"))
+    request.encode(for: PeerURL(url)?.authority ?? "", into: &bytes)
     try exchange.write(bytes.rawSpan)
     return try exchange.answer()
   }

@@ -201,6 +201,8 @@ struct Ask {
     case probe
     case version
     case forward(Waiting)
+    /// The hash of the member's store, for the question of this number.
+    case hash(UInt64)
   }
 
   var purpose: Purpose

@@ -109,6 +109,8 @@ extension PeerThread {
       let id = remote.id
       shared.board.withLock { $0.peerVersions[id] = text }
     case .forward(let item): answered(item, status, body)
+    case .hash(let number):
+      heard(number, remote.id) { HashAnswer(status: status, body: body, to: $0) }
     }
   }
 
@@ -123,6 +125,7 @@ extension PeerThread {
       let id = remote.id
       shared.board.withLock { $0.peerVersions[id] = nil }
     case .forward(let item): retry(item)
+    case .hash(let number): heard(number, remote.id) { _ in .missing(why) }
     }
   }
 

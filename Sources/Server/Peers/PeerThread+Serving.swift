@@ -15,6 +15,8 @@ struct Question {
     case renew
     case timeToLive
     case hash
+    /// This member's own, for a comparison.
+    case ownHash
     case promote
   }
   var token: UInt64
@@ -181,7 +183,7 @@ extension PeerThread {
       try askLease(link, request)
     case "/members/hashkv":
       try only("GET")
-      askHash(link, request)
+      try askHash(link, request)
     case "/downgrade/enabled":
       try only("GET")
       reply(
@@ -258,13 +260,13 @@ extension PeerThread {
 
   // MARK: Questions for the apply thread
 
-  private mutating func ask(_ link: Link, _ question: Question.Kind, _ kind: Query.Kind) {
+  mutating func ask(_ link: Link, _ question: Question.Kind, _ kind: Query.Kind) {
     let query = Query(id: ids.next(), kind: kind)
     questions[query.id] = Question(token: link.token, kind: question)
     link.isAsking = true
     switch question {
     case .renew, .timeToLive: shared.raft.post(.questions([query]))
-    case .hash, .promote: shared.apply.post(.queries([query]))
+    case .hash, .ownHash, .promote: shared.apply.post(.queries([query]))
     }
   }
 
@@ -296,14 +298,6 @@ extension PeerThread {
     throw malformed
   }
 
-  private mutating func askHash(_ link: Link, _ request: Request) {
-    guard let json = try? JSON.parse(request.body) else {
-      return reply(link, PeerAnswer(400, error: "error unmarshalling request"))
-    }
-    let revision = json["revision"].flatMap { $0.unsigned } ?? 0
-    ask(link, .hash, .hashKV(revision: Int64(clamping: revision)))
-  }
-
   private mutating func askPromotion(_ link: Link, _ text: Substring) {
     guard let number = UInt64(text) else {
       return reply(link, PeerAnswer(404, error: "member \(text) not found in cluster"))
@@ -322,11 +316,13 @@ extension PeerThread {
   /// Hands the apply thread's answers on.
   mutating func answer(_ batch: CompletionBatch) {
     for item in batch.items {
-      guard let question = questions.removeValue(forKey: item.id),
-        let link = links[question.token]
-      else { continue }
+      guard let question = questions.removeValue(forKey: item.id) else { continue }
+      if question.kind == .ownHash { hashed(item, batch) }
+      guard let link = links[question.token] else { continue }
       link.isAsking = false
-      if let failure = item.failure {
+      if question.kind == .hash {
+        reply(link, hashAnswer(item, batch))
+      } else if let failure = item.failure {
         reply(link, PeerAnswer(question.kind, failure))
       } else {
         let payload = batch.arena.rawSpan.extracting(item.payload).copied()
@@ -351,14 +347,7 @@ extension PeerThread {
       var bytes: [UInt8] = []
       bytes.appendField(1, payload.rawSpan)
       return PeerAnswer(200, "application/protobuf", bytes)
-    case .hash:
-      let numbers = try? Numbers(of: payload.rawSpan)
-      let revision = shared.board.withLock { $0.status.revision }
-      let text =
-        "{\"header\":{\"revision\":\(revision)},\"hash\":\(numbers?[2] ?? 0),"
-        + "\"compact_revision\":\(numbers?.signed(3) ?? 0)}"
-      return PeerAnswer(200, "application/json", Array(text.utf8))
-    case .promote:
+    case .promote, .hash, .ownHash:
       return PeerAnswer(
         200, "application/json", JSON.array(members.members.map(\.json)).encoded + [10])
     }

@@ -193,6 +193,7 @@ extension PeerThread {
   // MARK: Time
 
   mutating func tick() {
+    tickCorruption()
     for remote in remotes {
       for link in remote.outflows.compactMap({ $0 }) { keepAlive(link) }
       for link in remote.inflows.compactMap({ $0 }) {

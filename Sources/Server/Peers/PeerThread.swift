@@ -28,6 +28,7 @@ struct PeerThread: ~Copyable {
     /// How long a request of a client may wait for the leader's answer.
     var forwardNanoseconds: UInt64
     var courier: Courier.Settings
+    var corruption: CorruptionMonitor.Settings
   }
 
   enum Limits {
@@ -72,6 +73,7 @@ struct PeerThread: ~Copyable {
   var questions: [UInt64: Question] = [:]
   var ids: RequestIDs
   var courier: Courier
+  var corruption: CorruptionMonitor
   var buffer = [UInt8](repeating: 0, count: Link.Limits.readBytes)
   /// What TLS has not opened yet.
   var raw = [UInt8](repeating: 0, count: Link.Limits.readBytes)
@@ -103,6 +105,7 @@ struct PeerThread: ~Copyable {
       member: settings.handshake.member, startSeconds: settings.startSeconds,
       loop: shared.peerLoop)
     courier = Courier(shared, settings.courier, settings.handshake)
+    corruption = CorruptionMonitor(settings.corruption, now: Clock.monotonic())
   }
 
   consuming func run() {
@@ -116,6 +119,7 @@ struct PeerThread: ~Copyable {
         nextTick = now + Limits.tickNanoseconds
         tick()
       }
+      if corruption.check?.isReady ?? false { tickCorruption() }
       forward()
       deliver()
       writeAll()

@@ -22,7 +22,8 @@ extension Server {
       forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
       courier: Courier.Settings(
         directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk,
-        tls: tls))
+        tls: tls),
+      corruption: CorruptionMonitor.Settings(options))
     _ = Thread.start("peers") {
       do throws(Errno) {
         try PeerThread.open(shared, settings).run()
