@@ -27,7 +27,7 @@ test:
 	swift test
 	$(MAKE) simulate SEEDS="1 150"
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
-	  Tests/Cluster Tests/Patroni/test_operators.py
+	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
 
 unit:
 	swift test
@@ -52,7 +52,7 @@ crash: build
 
 patroni: build
 	@scripts/setup --patroni
-	$(PYTEST) Tests/Patroni/test_patroni.py
+	$(PYTEST) Tests/Patroni/test_patroni.py Tests/Patroni/test_operators.py
 
 backup: build
 	@scripts/setup --test

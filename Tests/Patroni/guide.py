@@ -11,6 +11,8 @@ from harness import paths
 from harness.server import clean_environment
 
 PAGE = paths.ROOT / "docs" / "patroni.md"
+# Where Patroni really lies: its user need not reach the way there.
+PATRONI = (paths.VENV.parent / "patroni").resolve() / "bin"
 COMMAND_SECONDS_MAX = 60
 
 
@@ -30,7 +32,7 @@ def run(commands: str, folder: Path, **environment: str) -> str:
     tools = folder / "bin"
     if not tools.exists():
         tools.mkdir()
-        for name, binary in (("etcdctl", paths.ETCDCTL), ("patronictl", paths.VENV / "patronictl")):
+        for name, binary in (("etcdctl", paths.ETCDCTL), ("patronictl", PATRONI / "patronictl")):
             (tools / name).symlink_to(shutil.which(binary))
     result = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands], cwd=folder, text=True,

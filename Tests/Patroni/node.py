@@ -14,12 +14,13 @@ from pathlib import Path
 
 import psycopg2
 import yaml
-from harness import paths
+from guide import PATRONI
 from harness.server import clean_environment, free_ports
 from store import Store
 
-# Patroni allows no ttl below 20 s.
-TTL_SECONDS, LOOP_SECONDS, RETRY_SECONDS = 20, 2, 5
+# Patroni allows no ttl below 20 s. The lease of a primary that dies has up to ttl to go: what the
+# others then need to notice and to promote has to fit into loop_wait.
+TTL_SECONDS, LOOP_SECONDS, RETRY_SECONDS = 20, 4, 5
 STOP_SECONDS_MAX = 20
 PASSWORD = "for-tests-only"
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"),
@@ -38,7 +39,9 @@ class Node:
 
     def __init__(self, number: int, store: Store):
         self.name = f"pg{number}"
-        self.home = Path(tempfile.mkdtemp(prefix=f"martlet-{self.name}-"))
+        # Another user cannot be sure to reach the temporary folder that we were given.
+        folder = "/tmp" if unprivileged() else None
+        self.home = Path(tempfile.mkdtemp(prefix=f"martlet-{self.name}-", dir=folder))
         self.log = self.home / "patroni.log"
         self.config = self.home / "patroni.yml"
         self.data_dir = self.home / "data"
@@ -76,7 +79,7 @@ class Node:
     def start(self) -> None:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [*unprivileged(), str(paths.VENV / "patroni"), str(self.config)],
+                [*unprivileged(), str(PATRONI / "patroni"), str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.home,
                 start_new_session=True, env=clean_environment() | {"HOME": str(self.home)})
 

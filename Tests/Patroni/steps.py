@@ -43,7 +43,6 @@ class Drill:
 
     def __init__(self, kind: str, variant: str):
         self.folder = Path(tempfile.mkdtemp(prefix="martlet-patroni-"))
-        self.folder.chmod(0o755)
         self.rows: list[Row] = []
         self.nodes: list[Node] = []
         self.store = Store(kind, variant, self.folder)
@@ -112,11 +111,12 @@ class Drill:
             now = time.time()
             wait_for("the store is reached", lambda: node.status().get("dcs_last_seen", 0) > now)
 
-    def patronictl(self, heading: str, **names: str) -> str:
-        """Runs the guide's command below `heading`, with other names of nodes."""
+    def guided(self, heading: str, **names: str) -> str:
+        """Runs the guide's commands below `heading`, with other names of nodes."""
         command = re.sub(r"\bpg\d\b", lambda found: names[found[0]], guide.block(heading, "sh"))
         config = str(self.nodes[0].config)
-        return guide.run(command, self.folder, PATRONICTL_CONFIG_FILE=config)
+        return guide.run(command, self.folder, PATRONICTL_CONFIG_FILE=config,
+                         **self.store.environment())
 
     def logs(self, characters: int = 3000) -> str:
         texts = {f"{node.name}, running: {node.is_running}, {node.status()}": node.log_text()
@@ -144,24 +144,27 @@ class Drill:
             node.query("select count(*) from log"))
 
     def show(self) -> None:
+        """Each node says how it is once in a round of its loop."""
         with self.step("patronictl list"):
-            printed = self.patronictl("Look at it")
-            assert "| Leader " in printed and "| streaming " in printed, printed
+            wait_for("patronictl shows both", self.is_listed, 2 * LOOP_SECONDS)
+
+    def is_listed(self) -> bool:
+        printed = self.guided("Look at it")
+        assert "\n/service/main/leader\n" in printed, printed
+        return "| Leader " in printed and "| streaming " in printed
 
     def switch(self) -> None:
-        if self.store.variant == "clear":
-            self.watch = LeaderWatch(self.store.members[0].address, "/service/main/leader")
+        self.watch = LeaderWatch(self.store, "/service/main/leader")
         old = self.primary()
         new = self.other(old)
         with self.step("switchover", demotions=1) as row:
-            self.patronictl("Switch over", pg1=old.name, pg2=new.name)
+            self.guided("Switch over", pg1=old.name, pg2=new.name)
             wait_for("the other leads", new.is_primary)
             began = time.monotonic()
             self.wait_whole()
             row.note = f"old one streams {time.monotonic() - began:.1f} s later"
-        if self.watch:
-            with self.step("vip-manager's watch tells of it"):
-                self.watch.wait_for(new.name)
+        with self.step("vip-manager's watch tells of it"):
+            self.watch.wait_for(new.name)
 
     def stop_primary(self) -> None:
         old = self.primary()
@@ -173,7 +176,8 @@ class Drill:
             wait_for("the other is promoted", new.is_primary, 2 * LOOP_SECONDS)
         self.rejoin(old)
 
-    def kill_primary(self) -> None:
+    def kill_primary(self) -> tuple[Node, Node]:
+        """Gives the one that was killed and the one that took over."""
         old = self.primary()
         new = self.other(old)
         with self.step("primary killed, other promoted"):
@@ -182,6 +186,10 @@ class Drill:
             wait_for("the other is promoted", new.is_primary, WAIT_SECONDS_MAX)
             seconds = time.monotonic() - began
             assert seconds <= FAILOVER_SECONDS_MAX, f"{seconds:.1f} s"
+        return old, new
+
+    def replace_primary(self) -> None:
+        old, new = self.kill_primary()
         with self.step("killed one follows again"):
             self.rejoin(old)
             assert self.primary() is new
@@ -221,6 +229,7 @@ class Drill:
                 member.kill()
             wait_for("the primary is demoted", lambda: not primary.is_primary(),
                      DEMOTION_SECONDS_MAX)
+            assert not self.primary(), "the other was promoted without a store"
         with self.step("store back, primary back") as row:
             began = time.monotonic()
             self.store.start_all()
@@ -234,9 +243,11 @@ class Drill:
     def run(self) -> None:
         """All of it, in the order of the table."""
         for step in (self.bootstrap, self.follow, self.show, self.switch, self.stop_primary,
-                     self.kill_primary, self.kill_store_leader, self.roll_store, self.lose_store):
+                     self.replace_primary, self.kill_store_leader, self.roll_store,
+                     self.lose_store):
             step()
 
     def run_short(self) -> None:
-        for step in (self.bootstrap, self.follow, self.show, self.switch, self.kill_store_leader):
+        for step in (self.bootstrap, self.follow, self.show, self.kill_store_leader,
+                     self.kill_primary):
             step()

@@ -4,8 +4,10 @@ import ssl
 import urllib.request
 from pathlib import Path
 
+import grpc
 import guide
 from cluster import Cluster, Member, wait_until
+from harness.protos import messages
 from pki import Authority, Pair
 from secure import server_flags
 
@@ -51,6 +53,7 @@ class Store(Cluster):
         self.variant = variant
         self.folder = folder
         self.client: Pair | None = None
+        self.user: tuple[str, str] | None = None
         self.authority = Authority(folder / "pki", "ec") if variant == "tls" else None
         if self.authority:
             self.client = self.authority.issue("patroni")
@@ -62,9 +65,21 @@ class Store(Cluster):
     def start(self) -> "Store":
         self.start_all()
         if self.variant == "users":
-            guide.run(guide.block(HEADINGS["users"], "sh"), self.folder, ETCDCTL_API="3",
-                      ETCDCTL_ENDPOINTS=",".join(each.address for each in self.members))
+            guide.run(guide.block(HEADINGS["users"], "sh"), self.folder, **self.environment())
+            section = guide.section(HEADINGS["users"])["etcd3"]
+            self.user = section["username"], section["password"]
         return self
+
+    def environment(self) -> dict[str, str]:
+        """What etcdctl needs to reach it as Patroni does."""
+        found = {"ETCDCTL_API": "3",
+                 "ETCDCTL_ENDPOINTS": ",".join(each.endpoint for each in self.members)}
+        if self.authority:
+            found |= {"ETCDCTL_CACERT": self.authority.ca, "ETCDCTL_CERT": self.client.crt,
+                      "ETCDCTL_KEY": self.client.key}
+        if self.user:
+            found["ETCDCTL_USER"] = ":".join(self.user)
+        return found
 
     def start_all(self) -> None:
         """Starts members that do not run, with what they have."""
@@ -83,6 +98,24 @@ class Store(Cluster):
 
         wait_until(is_found, "a leader of the store")
         return found[0]
+
+    def channel(self) -> grpc.Channel:
+        """To the first member, with what its port demands."""
+        address = self.members[0].address
+        if not self.authority:
+            return grpc.insecure_channel(address)
+        files = (self.authority.ca, self.client.key, self.client.crt)
+        return grpc.secure_channel(
+            address, grpc.ssl_channel_credentials(*(Path(file).read_bytes() for file in files)))
+
+    def token(self, channel: grpc.Channel) -> list[tuple[str, str]]:
+        """What calls have to carry, where there are users."""
+        if not self.user:
+            return []
+        name, password = self.user
+        answer = messages().rpc_grpc.AuthStub(channel).Authenticate(
+            messages().rpc.AuthenticateRequest(name=name, password=password))
+        return [("token", answer.token)]
 
     def settings(self, folder: Path) -> dict:
         """Patroni's section for this store: the guide's, with our addresses and files."""

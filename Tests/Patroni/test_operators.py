@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import guide
 import pytest
 from harness import paths
 from harness.protos import messages
 from harness.server import clean_environment
-from store import Store, StoreMember
+from store import HEADINGS, Store, StoreMember
 from vip import LeaderWatch, METADATA
 
 LEADER = "/service/main/leader"
@@ -28,10 +29,17 @@ def secured(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield store.start()
 
 
+def test_every_command_of_the_page_is_one_that_the_drill_runs() -> None:
+    sections = guide.PAGE.read_text().split("\n## ")
+    commands = {text.partition("\n")[0]: text.count("```sh") for text in sections}
+    assert {name: count for name, count in commands.items() if count} == {
+        HEADINGS["users"]: 1, "Look at it": 1, "Switch over": 1}
+
+
 def test_a_watch_for_the_leader_ends_when_the_majority_is_lost(clear: Store) -> None:
     member, *others = clear.members
     member.put(LEADER, "pg1")
-    watch = LeaderWatch(member.address, LEADER)
+    watch = LeaderWatch(clear, LEADER)
     try:
         assert watch.seen == ["pg1"]
         others[0].put(LEADER, "pg2")
@@ -52,16 +60,14 @@ def test_a_watch_for_the_leader_ends_when_the_majority_is_lost(clear: Store) -> 
 
 def test_pigsty_looks_after_its_members(secured: Store) -> None:
     first = secured.members[0]
-    user: list[str] = []
+    user: dict[str, str] = {}
 
     def etcdctl(*arguments: str, endpoints: str = "") -> str:
         every = ",".join(each.endpoint for each in secured.members[:3])
         result = subprocess.run(
-            [paths.ETCDCTL, *user, *arguments], text=True, timeout=20, capture_output=True,
-            cwd=secured.folder, env=clean_environment() | {
-                "ETCDCTL_API": "3", "ETCDCTL_CACERT": secured.authority.ca,
-                "ETCDCTL_ENDPOINTS": endpoints or every,
-                "ETCDCTL_CERT": secured.client.crt, "ETCDCTL_KEY": secured.client.key})
+            [paths.ETCDCTL, *arguments], text=True, timeout=20, capture_output=True,
+            cwd=secured.folder, env=clean_environment() | secured.environment() | user | {
+                "ETCDCTL_ENDPOINTS": endpoints or every})
         assert result.returncode == 0, f"{arguments}: {result.stderr}"
         return result.stdout + result.stderr
 
@@ -97,12 +103,15 @@ def test_pigsty_looks_after_its_members(secured: Store) -> None:
     etcdctl("put", "/pg/x", "1")
     assert etcdctl("get", "/pg/", "--prefix") == "/pg/x\n1\n"
     assert etcdctl("del", "/pg/x") == "1\n"
-    for line in ("user add root:SECRET", "user grant-role root root", "role add pg",
-                 "role grant-permission pg readwrite --prefix=true /pg/", "user add dbuser:X",
-                 "user grant-role dbuser pg", "auth enable"):
+    etcdctl("user", "add", "root", "--new-user-password=SECRET")
+    etcdctl("auth", "enable")
+    user["ETCDCTL_USER"] = "root:SECRET"
+    for line in ("role add pg", "role grant-permission pg readwrite --prefix=true /pg/",
+                 "user add dbuser:X", "user grant-role dbuser pg"):
         etcdctl(*line.split())
-    user += ["--user", "root:SECRET"]
     assert "Authentication Status: true" in etcdctl("auth", "status")
+    user["ETCDCTL_USER"] = "dbuser:X"
+    assert etcdctl("put", "/pg/x", "2") == "OK\n"
     assert "etcd_server_has_leader 1" in first.http("/metrics")[1]
     bare = subprocess.run(["curl", "--silent", "--show-error", "--cacert", secured.authority.ca,
                            f"{first.endpoint}/metrics"], capture_output=True, timeout=10)

@@ -4,11 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
-
-pytest.importorskip("psycopg2", reason="scripts/setup --patroni installs it")
-
-from steps import Drill, Row  # noqa: E402
-from store import HEADINGS  # noqa: E402
+from steps import Drill, Row
+from store import HEADINGS
 
 
 @dataclass
@@ -34,21 +31,26 @@ def drill(kind: str, variant: str, short: bool = False) -> Result:
 
 
 def table(title: str, results: dict[str, Result]) -> str:
-    """Seconds and demotions of each kind beside one another."""
-    lines = [f"\n{title}", f"{'step':36}" + "".join(
-        f"{kind + ' s':>11}{'demotions':>11}" for kind in results) + "  notes"]
+    """Seconds and demotions of each kind beside one another, in Markdown."""
+    head = ["step"]
+    for kind in results:
+        head += [f"{kind}: s", "demotions"]
+    lines = [[*head, "notes"]]
     longest = max(results.values(), key=lambda result: len(result.rows))
     for place, row in enumerate(longest.rows):
-        line, notes = f"{row.step:36}", []
+        line, notes = [row.step], []
         for kind, result in results.items():
-            if place < len(result.rows):
-                found = result.rows[place]
-                line += f"{found.seconds:11.1f}{found.demotions:11}"
-                notes += [f"{kind}: {found.note}"] if found.note else []
-            else:
-                line += f"{'-':>11}{'-':>11}"
-        lines.append(f"{line}  {'; '.join(notes)}".rstrip())
-    return "\n".join(lines)
+            found = result.rows[place] if place < len(result.rows) else None
+            line += [f"{found.seconds:.1f}", str(found.demotions)] if found else ["-", "-"]
+            notes += [f"{kind}: {found.note}"] if found and found.note else []
+        lines.append([*line, "; ".join(notes)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:-1]),
+                     "-" * widths[-1]])
+    drawn = ["| " + " | ".join([line[0].ljust(widths[0]),
+                                *(cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:])),
+                                line[-1].ljust(widths[-1])]) + " |" for line in lines]
+    return "\n".join([f"\n{title}\n", *drawn])
 
 
 @pytest.mark.parametrize("variant", HEADINGS)

@@ -3,7 +3,8 @@
 import threading
 
 import grpc
-from harness.protos import Client, messages
+from harness.protos import messages
+from store import Store
 
 METADATA = [("hasleader", "true")]
 WAIT_SECONDS_MAX = 20
@@ -12,18 +13,20 @@ WAIT_SECONDS_MAX = 20
 class LeaderWatch:
     """Follows one key from the revision at which it was read."""
 
-    def __init__(self, address: str, key: str):
-        m = messages().rpc
-        self.client = Client(address)
+    def __init__(self, store: Store, key: str):
+        m, stubs = messages().rpc, messages().rpc_grpc
+        self.channel = store.channel()
+        metadata = METADATA + store.token(self.channel)
         name = key.encode()
-        found = self.client.kv.Range(m.RangeRequest(key=name), timeout=5, metadata=METADATA)
+        found = stubs.KVStub(self.channel).Range(m.RangeRequest(key=name), timeout=5,
+                                                 metadata=metadata)
         self.seen = [found.kvs[0].value.decode()]
         self.error: grpc.RpcError | None = None
         self.changed = threading.Condition()
         create = m.WatchCreateRequest(key=name, start_revision=found.header.revision + 1)
         self.open = threading.Event()
-        self.calls = self.client.watch.Watch(self._requests(m.WatchRequest(create_request=create)),
-                                             metadata=METADATA)
+        self.calls = stubs.WatchStub(self.channel).Watch(
+            self._requests(m.WatchRequest(create_request=create)), metadata=metadata)
         self.thread = threading.Thread(target=self._read, daemon=True)
         self.thread.start()
 
@@ -49,4 +52,4 @@ class LeaderWatch:
         self.open.set()
         self.calls.cancel()
         self.thread.join()
-        self.client.close()
+        self.channel.close()

@@ -2,7 +2,6 @@
 
 import secrets
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,11 +64,6 @@ class Authority:
                  "-set_serial", str(secrets.randbits(120)), "-days", "365", "-out", f"{name}.crt",
                  *extension)
         return Pair(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
-
-    def issue_all(self, names: dict[str, str]) -> list[Pair]:
-        """Several at a time: long keys take their time."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda item: self.issue(*item), names.items()))
 
     def revoke(self, *names: str) -> None:
         """Brings the list of what is revoked up to date."""
