@@ -10,21 +10,24 @@ import argparse
 import functools
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1] / "Tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "Cluster")]
+sys.path[:0] = [str(TESTS), str(TESTS / "Cluster"), str(TESTS / "TLS")]
 
-from group import Group  # noqa: E402
+from group import Group, Secured  # noqa: E402
 from harness import paths  # noqa: E402
 from load import Point, measure  # noqa: E402
+from pki import Authority  # noqa: E402
 from report import Results, save, table  # noqa: E402
 
 OPEN_FILES = 8192
 POINTS = [Point(1, 1, 1_000), Point(10, 10, 20_000), Point(100, 10, 40_000),
           Point(1000, 1, 100_000)]
+TLS_POINT = Point(100, 10, 200_000)
 OPERATIONS = ["Put", "Range"]
 SETTLE_SECONDS = 0.5
 
@@ -57,20 +60,26 @@ def main() -> None:
     parser.add_argument("--only", choices=OPERATIONS, help="one operation")
     parser.add_argument("--members", type=int, default=1, help="of each cluster")
     parser.add_argument("--through", choices=["leader", "follower"], default="leader")
+    parser.add_argument("--tls", action="store_true",
+                        help="Martlet over TLS against clear text instead, at 100×10")
     parser.add_argument("--output", type=Path, default=paths.ROOT / ".build" / "bench")
     options = parser.parse_args()
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(OPEN_FILES, hard), hard))
-    points = POINTS
+    points = [TLS_POINT] if options.tls else POINTS
     if options.quick:
-        points = [Point(each.connections, each.streams, each.requests // 10) for each in POINTS]
+        points = [Point(each.connections, each.streams, each.requests // 10) for each in points]
     groups = {name: functools.partial(Group, name, binary, options.members, options.through)
               for name, binary in (("etcd", paths.ETCD), ("martlet", paths.MARTLET))}
     operations = [options.only] if options.only else OPERATIONS
     results: Results = {}
-    for number in range(1, (1 if options.quick else options.rounds) + 1):
-        run_round(number, groups, points, operations, results)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.tls:
+            pair = Authority(Path(folder) / "ca").issue("server", "IP:127.0.0.1")
+            groups = {"clear text": groups["martlet"], "TLS": functools.partial(Secured, pair)}
+        for number in range(1, (1 if options.quick else options.rounds) + 1):
+            run_round(number, groups, points, operations, results)
     progress("")
     save(results, list(groups), options.output)
     print(table(results, list(groups)))

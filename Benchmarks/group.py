@@ -1,7 +1,9 @@
 """The members that a load goes to, as if they were one server."""
 
 from cluster import Cluster
-from harness.server import Server
+from harness import paths
+from harness.server import Server, free_ports
+from pki import Pair
 
 
 class Group:
@@ -33,6 +35,11 @@ class Group:
     def endpoint(self) -> str:
         return self._target.endpoint
 
+    @property
+    def target(self) -> str:
+        """Where the load goes."""
+        return self.endpoint
+
     def cpu_seconds(self) -> float:
         """Of all members together."""
         return sum(member.cpu_seconds() for member in self._members)
@@ -40,3 +47,15 @@ class Group:
     def rss_bytes(self) -> float:
         """Of a member, on average."""
         return sum(member.rss_bytes() for member in self._members) / len(self._members)
+
+
+class Secured(Server):
+    """A server alone that gets its load over TLS, and is looked at in clear text."""
+
+    def __init__(self, pair: Pair):
+        super().__init__(paths.MARTLET)
+        port, = free_ports(1)
+        self.target = f"https://127.0.0.1:{port}"
+        urls = f"{self.target},{self.endpoint}"
+        self.flags = ["--listen-client-urls", urls, "--advertise-client-urls", urls,
+                      "--cert-file", pair.crt, "--key-file", pair.key]

@@ -92,7 +92,7 @@ def measure(server: "Group", operation: str, point: Point) -> Measurement:
             ["h2load", f"--requests={point.requests}", f"--clients={point.connections}",
              f"--max-concurrent-streams={point.streams}", f"--data={data}",
              "--header=content-type: application/grpc", "--header=te: trailers",
-             f"--log-file={log}", f"{server.endpoint}/etcdserverpb.KV/{operation}"],
+             f"--log-file={log}", f"{server.target}/etcdserverpb.KV/{operation}"],
             capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
         client = _children_cpu_seconds() - client
         cpu = server.cpu_seconds() - cpu

@@ -102,10 +102,17 @@ int martlet_listen_tcp(const char *host, uint16_t port, int reuse_port) {
   return fd;
 }
 
+static int unix_address(const char *path, struct sockaddr_un *address) {
+  *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+  if (strlen(path) >= sizeof address->sun_path) return -ENAMETOOLONG;
+  strcpy(address->sun_path, path);
+  return 0;
+}
+
 int martlet_listen_unix(const char *path) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
-  strcpy(address.sun_path, path);
+  struct sockaddr_un address;
+  int code = unix_address(path, &address);
+  if (code < 0) return code;
   unlink(path);
   return listen_on(AF_UNIX, (struct sockaddr *)&address, sizeof address, 0);
 }
@@ -131,6 +138,19 @@ int martlet_connect_tcp(const char *host, uint16_t port) {
     }
   }
   freeaddrinfo(found);
+  return fd;
+}
+
+int martlet_connect_unix(const char *path) {
+  struct sockaddr_un address;
+  int code = unix_address(path, &address);
+  if (code < 0) return code;
+  int fd = result(socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
+    code = errno;
+    close(fd);
+    fd = -code;
+  }
   return fd;
 }
 
@@ -179,13 +199,19 @@ int martlet_peer_name(int fd, char *text, size_t capacity) {
   char host[INET6_ADDRSTRLEN] = "";
   int port = 0;
   if (getpeername(fd, (struct sockaddr *)&address, &size) < 0) return -errno;
+  if (address.ss_family == AF_UNIX) return snprintf(text, capacity, "@");
   if (address.ss_family == AF_INET) {
     struct sockaddr_in *v4 = (struct sockaddr_in *)&address;
     inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
     port = ntohs(v4->sin_port);
   } else if (address.ss_family == AF_INET6) {
     struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&address;
-    inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
+    /* One of IPv4 that has come by a socket for both is told, and checked, as IPv4's. */
+    const uint8_t *bytes = v6->sin6_addr.s6_addr;
+    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+      inet_ntop(AF_INET, bytes + 12, host, sizeof host);
+    else
+      inet_ntop(AF_INET6, bytes, host, sizeof host);
     port = ntohs(v6->sin6_port);
   }
   return snprintf(text, capacity, strchr(host, ':') ? "[%s]:%d" : "%s:%d", host, port);

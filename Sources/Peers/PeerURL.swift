@@ -1,21 +1,17 @@
 /// Where a member is reached: a URL of which only scheme, host and port count.
 public struct PeerURL: Hashable, Sendable {
   public var isSecure: Bool
+  private var isUnix: Bool
   public var host: String
   public var port: UInt16
 
-  /// Reads `http://host:port` or `https://host:port`; nil for all else.
+  /// Reads `http://host:port`, the same with `https`, `unix` or `unixs`; nil for all else.
   public init?(_ text: String) {
-    let rest: Substring
-    if text.hasPrefix("http://") {
-      isSecure = false
-      rest = text.dropFirst(7)
-    } else if text.hasPrefix("https://") {
-      isSecure = true
-      rest = text.dropFirst(8)
-    } else {
-      return nil
-    }
+    let schemes = ["http", "https", "unix", "unixs"]
+    guard let scheme = schemes.first(where: { text.hasPrefix($0 + "://") }) else { return nil }
+    isSecure = scheme.hasSuffix("s")
+    isUnix = scheme.hasPrefix("unix")
+    let rest = text.dropFirst(scheme.count + 3)
     let authority = rest.prefix { $0 != "/" && $0 != "?" && $0 != "#" }
     guard let colon = authority.lastIndex(of: ":"),
       let port = UInt16(authority[authority.index(after: colon)...]), port > 0
@@ -26,6 +22,12 @@ public struct PeerURL: Hashable, Sendable {
     self.host = String(host)
     self.port = port
   }
+
+  /// As it was read, but for what does not count.
+  public var text: String { (isUnix ? "unix" : "http") + (isSecure ? "s" : "") + "://" + authority }
+
+  /// The Unix socket that is meant, in the directory that the server runs in; nil for TCP.
+  public var socketPath: String? { isUnix ? "\(host):\(port)" : nil }
 
   /// `host:port`, as the Host header has it.
   public var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }

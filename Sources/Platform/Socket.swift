@@ -26,6 +26,11 @@ public struct Socket: ~Copyable, Sendable {
     Socket(fd: try check(unsafe martlet_connect_tcp(address, port)))
   }
 
+  /// Begins to connect to the Unix socket at `path`.
+  public static func connect(path: String) throws(Errno) -> Socket {
+    Socket(fd: try check(unsafe martlet_connect_unix(path)))
+  }
+
   /// The numeric addresses of a name, IPv4 first. Waits for DNS, which may take seconds.
   public static func addresses(of name: String) throws(Errno) -> [String] {
     var text = [CChar](repeating: 0, count: 1024)
@@ -63,7 +68,7 @@ public struct Socket: ~Copyable, Sendable {
 
   public var port: UInt16 { UInt16(truncatingIfNeeded: martlet_bound_port(fd)) }
 
-  /// `host:port` of the other side.
+  /// `host:port` of the other side, `@` when it has no address, as by a Unix socket.
   public var peerName: String {
     var text = [CChar](repeating: 0, count: 80)
     let count = unsafe martlet_peer_name(fd, &text, text.count)

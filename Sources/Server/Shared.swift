@@ -158,7 +158,7 @@ enum LoopInput: Sendable {
   case restored(revision: Int64, compactRevision: Int64)
   case wake
   case accepted(Int32, Listener.Role)
-  case secured(SecuredSocket)
+  case secured(SecuredSocket, Listener.Role)
   case worked(UInt64, PasswordAnswer)
   case stop
 }

@@ -61,20 +61,22 @@ extension Server {
     return bound
   }
 
-  /// Starts the thread that shakes hands with clients, when a listener has TLS.
+  /// Starts the thread that shakes hands with clients or members; nil when there are none whom TLS
+  /// is spoken with.
   static func startGreeter(
-    _ shared: Shared, _ listeners: [Listener]
+    _ shared: Shared, _ settings: Greeter.Settings
   ) throws(StartError) -> Greeter.Handle? {
-    guard listeners.contains(where: { $0.files != nil }) else { return nil }
+    let isNeeded = settings.dials != nil || settings.listeners.contains { $0.files != nil }
+    guard isNeeded else { return nil }
     let handle: Greeter.Handle
     do throws(Errno) {
-      handle = try Greeter.Handle()
+      handle = try Greeter.Handle(settings.side)
     } catch {
       throw StartError("cannot make a wake-up: \(error)")
     }
-    _ = Thread.start("tls-greeter") {
+    _ = Thread.start("tls-\(settings.side.rawValue)s") {
       do throws(Errno) {
-        let greeter = try Greeter.open(shared, handle, listeners)
+        let greeter = try Greeter.open(shared, handle, settings)
         greeter.run()
       } catch {
         shared.log.fatal("the thread for handshakes could not start", ("error", "\(error)"))

@@ -60,7 +60,6 @@ public enum Server {
     let status = shared.board.withLock { $0.status }
     let threads = recovered.startThreads(options, shared)
     startPasswordThreads(options, shared, provider)
-    // Until the peer thread speaks TLS, those of its listeners are served as plain pages.
     try startPeers(options, recovered, shared, peers, security.peer)
     try startLoops(options, shared, status, listeners, provider)
     notifyReady(shared, startedAt)
@@ -150,7 +149,7 @@ public enum Server {
         hasGateway: options.http.hasGateway, wantsProfiler: options.http.wantsProfiler,
         // Base64 makes bytes a third longer.
         bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)),
-      greeter: try startGreeter(shared, listeners),
+      greeter: try startGreeter(shared, Greeter.Settings(side: .client, listeners: listeners)),
       usesCommonNames: options.clientTLS.clientCertAuth)
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9

@@ -76,7 +76,12 @@ import Testing
   @Test func `URLs are read, and those that fail give way to the next`() throws {
     #expect(PeerURL("https://[::1]:2380")?.host == "::1")
     #expect(PeerURL("https://[::1]:2380")?.authority == "[::1]:2380")
-    for text in ["http://a", "a:1", "unix://a:1", "http://:1", "http://a:99999", "http://a b:1"] {
+    #expect(PeerURL("http://a:1")?.socketPath == nil)
+    let local = try #require(PeerURL("unixs://a:1"))
+    #expect(local.isSecure && local.socketPath == "a:1" && local.text == "unixs://a:1")
+    for text in [
+      "http://a", "a:1", "unix:///a", "ftp://a:1", "http://:1", "http://a:99999", "http://a b:1",
+    ] {
       #expect(PeerURL(text) == nil)
     }
     var picker = URLPicker(["http://a:1", "nonsense", "http://b:2"])

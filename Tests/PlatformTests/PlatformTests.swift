@@ -52,6 +52,36 @@ import Testing
     }
   }
 
+  @Test func `a caller by IPv4 has an address of IPv4 wherever it is taken`() throws {
+    let listener = try Socket.listen(host: "", port: 0)
+    let caller = try Socket.connect(address: "127.0.0.1", port: listener.port)
+    let found = try accept(on: listener.fd)
+    #expect(found.address == "127.0.0.1")
+    #expect(found.name.hasPrefix("127.0.0.1:"))
+    #expect(caller.failure == nil)
+  }
+
+  @Test func `a Unix socket is listened on and called`() throws {
+    let path = "/tmp/martlet-\(Clock.monotonic()).sock"
+    defer { try? FileSystem.remove(path) }
+    #expect(throws: Errno.self) { _ = try Socket.connect(path: path) }
+    let listener = try Socket.listen(path: path)
+    let caller = try Socket.connect(path: path)
+    let found = try accept(on: listener.fd)
+    #expect(found.address.isEmpty && found.name == "@")
+    #expect(caller.failure == nil)
+  }
+
+  /// What the next connection is called.
+  func accept(on listener: Int32) throws -> (address: String, name: String) {
+    var poller = try Poller.open()
+    try poller.add(listener, .read, token: 0)
+    var events: [Poller.Event] = []
+    try poller.wait(milliseconds: 5000, into: &events)
+    guard let socket = try Socket.accept(on: listener) else { return ("nobody", "nobody") }
+    return (socket.peerAddress, socket.peerName)
+  }
+
   @Test func `the clock goes forward`() {
     let before = Clock.monotonic()
     #expect(Clock.monotonic() >= before)

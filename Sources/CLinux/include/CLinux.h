@@ -29,6 +29,7 @@ int martlet_listen_unix(const char *path);
 int martlet_accept(int fd);
 /* Begins to connect to a numeric address; -EINVAL when `host` is a name. */
 int martlet_connect_tcp(const char *host, uint16_t port);
+int martlet_connect_unix(const char *path);
 /* Writes the numeric addresses of `host`, each with a zero behind; how many. Waits for DNS. */
 int martlet_resolve(const char *host, char *text, size_t capacity);
 /* The error that a connection has come to, which is then forgotten: 0 when there is none. */

@@ -5,11 +5,7 @@ internal import Services
 
 extension IOLoop {
   mutating func handle(_ event: Poller.Event) {
-    if event.token == Self.wakeToken { return }
-    if event.token >= Self.listenerTokens {
-      accept(Int(event.token - Self.listenerTokens))
-      return
-    }
+    if let place = reactor.listener(of: event) { return accept(place) }
     guard let connection = connections[event.token] else { return }
     if !event.ready.isDisjoint(with: [.hangUp, .error]), !connection.isReading {
       return close(connection)
@@ -21,37 +17,18 @@ extension IOLoop {
   // MARK: Coming
 
   private mutating func accept(_ place: Int) {
-    let listener = listeners[place]
-    while true {
-      let accepted: Socket?
-      do throws(Errno) {
-        accepted = try Socket.accept(on: listener.fd)
-      } catch {
-        // Descriptors or memory are short: the listener would stay ready and spin the loop.
-        shared.log.warn("a connection could not be accepted", ("error", "\(error)"))
-        return setAccepting(false)
-      }
-      guard let accepted else { return }
+    let listener = reactor.listeners[place]
+    for _ in 0..<Reactor.Limits.acceptsPerWake {
+      guard let socket = reactor.accept(place) else { return }
       let target = nextLoop % shared.loops.count
       nextLoop += 1
       if listener.files != nil, let greeter = settings.greeter {
-        let fd = accepted.release()
-        if !greeter.box.offer(.accepted(fd: fd, listener: place, loop: target)) {
-          _ = Socket.adopting(fd)
-        }
+        greeter.greet(socket, from: place, for: .loop(target, listener.role))
       } else if target == number {
-        _ = add(accepted, listener.role, nil)
+        _ = add(socket, listener.role, nil)
       } else {
-        shared.loops[target].box.post(.accepted(accepted.release(), listener.role))
+        shared.loops[target].box.post(.accepted(socket.release(), listener.role))
       }
-    }
-  }
-
-  mutating func setAccepting(_ isAccepting: Bool) {
-    self.isAccepting = isAccepting
-    for (place, listener) in listeners.enumerated() {
-      try? poller.change(
-        listener.fd, isAccepting ? .read : [], token: Self.listenerTokens + UInt64(place))
     }
   }
 
@@ -68,7 +45,7 @@ extension IOLoop {
     let connection = Connection(
       token: token, socket: socket, role: role, sealing: sealing, now: now,
       bodyBytesMax: settings.web.bodyBytesMax)
-    guard (try? poller.add(fd, .read, token: token)) != nil else { return nil }
+    guard (try? reactor.poller.add(fd, .read, token: token)) != nil else { return nil }
     connections[token] = connection
     return connection
   }
@@ -128,7 +105,7 @@ extension IOLoop {
     let preface = [UInt8]("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
     let shared = min(start.count, preface.count)
     guard start[..<shared] == preface[..<shared] else {
-      if isHandshake(start) { return refuseHandshake(connection) }
+      if isTLSHandshake(start.rawSpan) { return refuseHandshake(connection) }
       guard connection.role != .grpc else { return close(connection) }
       connection.speaker = .http1
       return receiveHTTP1(connection, start.rawSpan)
@@ -197,14 +174,14 @@ extension IOLoop {
     if connection.waitingBytes > 0 { interest.insert(.write) }
     guard interest != connection.interest else { return }
     connection.interest = interest
-    try? poller.change(connection.socket.fd, interest, token: connection.token)
+    try? reactor.poller.change(connection.socket.fd, interest, token: connection.token)
   }
 
   // MARK: Going
 
   mutating func close(_ connection: Connection) {
     guard connections.removeValue(forKey: connection.token) != nil else { return }
-    try? poller.remove(connection.socket.fd)
+    try? reactor.poller.remove(connection.socket.fd)
     requestBytes -= connection.countedBytes
     if let id = connection.call, end(id) != nil { services.cancelled(id, out: &out) }
     guard case .http2(let session) = connection.speaker else { return }
@@ -216,7 +193,6 @@ extension IOLoop {
 
   /// Looks at all connections: which are overdue, and which must show that they live.
   mutating func sweep() {
-    if isListening, !isAccepting, !isStopping { setAccepting(true) }
     for connection in Array(connections.values) {
       if now > connection.endsBy || isOverdue(connection) {
         close(connection)

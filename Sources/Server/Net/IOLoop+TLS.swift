@@ -4,11 +4,10 @@ internal import TLS
 
 extension IOLoop {
   /// Takes over a connection whose handshake is through.
-  mutating func add(_ secured: SecuredSocket) {
+  mutating func add(_ secured: SecuredSocket, _ role: Listener.Role) {
     let name = settings.usesCommonNames ? secured.stream.peerCertificate?.commonName : nil
-    let sealing = Sealing(
-      secured.stream, unsent: secured.unsent, commonName: name.map { Array($0.utf8) } ?? [])
-    guard let connection = add(Socket.adopting(secured.fd), secured.role, sealing) else { return }
+    let sealing = Sealing(secured, commonName: name.map { Array($0.utf8) } ?? [])
+    guard let connection = add(Socket.adopting(secured.fd), role, sealing) else { return }
     mark(connection)
     guard !secured.received.isEmpty else { return }
     let bytes = secured.received
@@ -23,7 +22,7 @@ extension IOLoop {
     do throws(TLSError) {
       count = try sealing.stream.receive(bytes, into: &clear)
     } catch {
-      if let held = complaints.admit(now) {
+      if let held = complaints.admit(connection.socket.peerAddress, error.text, now) {
         shared.log.warn(
           "a TLS connection broke", ("remote-addr", connection.socket.peerName),
           ("error", error.text), ("suppressed", String(held)))
@@ -44,18 +43,13 @@ extension IOLoop {
     return false
   }
 
-  /// Whether a connection in clear text begins with a TLS handshake (RFC 8446 §5.1).
-  func isHandshake(_ start: [UInt8]) -> Bool {
-    start.count >= 2 && start[0] == 22 && start[1] == 3
-  }
-
   /// Sends away a client that speaks TLS to a listener in clear text.
   mutating func refuseHandshake(_ connection: Connection) {
-    if let held = complaints.admit(now) {
+    let why = "the client speaks TLS and this listener does not (its URL is http)"
+    if let held = complaints.admit(connection.socket.peerAddress, why, now) {
       shared.log.warn(
         "rejected connection on client endpoint", ("remote-addr", connection.socket.peerName),
-        ("error", "the client speaks TLS and this listener does not (its URL is http)"),
-        ("suppressed", String(held)))
+        ("error", why), ("suppressed", String(held)))
     }
     close(connection)
   }

@@ -55,16 +55,13 @@ struct IOLoop: ~Copyable {
     static let requestBytes = 256 << 20
   }
 
-  static let wakeToken = UInt64.max
-  static let listenerTokens: UInt64 = 1 << 62
-
   let number: Int
   let shared: Shared
   let settings: Settings
   var services: Services<LMDBBackend>
   var reader: LMDBBackend.Reader
-  var poller: Poller
-  var listeners: [Listener]
+  var reactor: Reactor
+  private let listeners: [Listener]
   var connections: [UInt64: Connection] = [:]
   let pool = Pool()
   var calls = CallTable<OpenCall>(givesNumbers: true)
@@ -80,43 +77,38 @@ struct IOLoop: ~Copyable {
   var nextConnection: UInt64 = 1
   var nextLoop = 0
   private var inbox: [LoopInput] = []
-  private var events: [Poller.Event] = []
   var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
   /// What TLS has opened.
   var clear: [UInt8] = []
-  var complaints = LogThrottle()
+  var complaints = LogThrottle.clients
   private var prefix: [UInt8] = []
   var now = Clock.monotonic()
   private var nextTick: UInt64 = 0
-  var isListening = false
+  private var isListening = false
   private var nextSweep: UInt64 = 0
-  /// No connection is accepted: descriptors have run out, or the server stops.
-  var isAccepting = true
   private var stopsAt: UInt64?
-  var isStopping: Bool { stopsAt != nil }
   private var isOver: Bool { stopsAt.map { now >= $0 || calls.isEmpty } ?? false }
 
   static func open(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
     reader: LMDBBackend.Reader, listeners: [Listener]
   ) throws(Errno) -> IOLoop {
-    let poller = try Poller.open()
-    try poller.add(shared.loops[number].wakeup.fd, .read, token: Self.wakeToken)
+    let reactor = try Reactor.open(shared.loops[number].wakeup, shared.log)
     return IOLoop(
       number: number, shared: shared, settings: settings, services: services, reader: reader,
-      poller: poller, listeners: listeners)
+      reactor: reactor, listeners: listeners)
   }
 
   private init(
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
-    reader: LMDBBackend.Reader, poller: consuming Poller, listeners: [Listener]
+    reader: LMDBBackend.Reader, reactor: consuming Reactor, listeners: [Listener]
   ) {
     self.number = number
     self.shared = shared
     self.settings = settings
     self.services = services
     self.reader = reader
-    self.poller = poller
+    self.reactor = reactor
     self.listeners = listeners
   }
 
@@ -124,7 +116,7 @@ struct IOLoop: ~Copyable {
     while !isOver {
       wait()
       takeMail()
-      for event in events { handle(event) }
+      for event in reactor.events { handle(event) }
       now = Clock.monotonic()
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
@@ -168,40 +160,29 @@ struct IOLoop: ~Copyable {
   }
 
   private mutating func wait() {
-    now = Clock.monotonic()
-    let milliseconds = nextTick > now ? (nextTick - now) / 1_000_000 + 1 : 0
-    events.removeAll(keepingCapacity: true)
-    do throws(Errno) {
-      try poller.wait(milliseconds: Int32(clamping: milliseconds), into: &events)
-    } catch {
-      shared.log.fatal("epoll failed", ("error", "\(error)"))
-    }
-    now = Clock.monotonic()
+    now = reactor.wait(until: nextTick)
     refreshStatus()
   }
 
   /// As etcd, serves nobody before the member has published itself.
   private mutating func listen() {
     isListening = true
-    for (place, listener) in listeners.enumerated() {
-      do throws(Errno) {
-        try poller.add(listener.fd, .read, token: Self.listenerTokens + UInt64(place))
-      } catch {
-        shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
-      }
+    do throws(Errno) {
+      try reactor.listen(on: listeners)
+    } catch {
+      shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
     }
   }
 
   private mutating func refreshStatus() {
     let (status, isReady) = shared.board.withLock { ($0.status, $0.isReady) }
     services.status = status
-    if isReady, !isListening, !isStopping { listen() }
+    if isReady, !isListening, stopsAt == nil { listen() }
     services.status.now = now
     services.status.unixSeconds = Int64(Clock.wall() / 1_000_000_000)
   }
 
   private mutating func takeMail() {
-    shared.loops[number].wakeup.clear()
     shared.loops[number].box.drain(into: &inbox)
     for input in inbox {
       switch input {
@@ -215,7 +196,7 @@ struct IOLoop: ~Copyable {
           revision: revision, compactRevision: compactRevision, out: &out)
       case .wake: break
       case .accepted(let fd, let role): _ = add(Socket.adopting(fd), role, nil)
-      case .secured(let secured): add(secured)
+      case .secured(let secured, let role): add(secured, role)
       case .worked(let work, let answer): services.worked(work, answer, out: &out)
       case .stop: stop()
       }
@@ -226,7 +207,7 @@ struct IOLoop: ~Copyable {
   private mutating func stop() {
     guard stopsAt == nil else { return }
     stopsAt = now + Limits.stopNanoseconds
-    setAccepting(false)
+    reactor.stopListening()
     for connection in connections.values {
       if case .http2(let session) = connection.speaker { session.beginShutdown() }
       mark(connection)

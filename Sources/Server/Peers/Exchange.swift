@@ -120,21 +120,18 @@ struct Exchange: ~Copyable {
 
   private static func dial(_ url: PeerURL) throws(Failure) -> Socket {
     do throws(Errno) {
-      let isAddress = url.host.utf8.allSatisfy { $0 == 0x2e || $0 == 0x3a || isHexDigit($0) }
-      if isAddress, let socket = try? Socket.connect(address: url.host, port: url.port) {
-        return socket
+      do throws(Errno) {
+        return try url.connect(at: url.host)
+      } catch {
+        guard error == .notAnAddress else { throw error }
       }
       guard let address = try Socket.addresses(of: url.host).first else {
         throw Errno.notAnAddress
       }
-      return try Socket.connect(address: address, port: url.port)
+      return try url.connect(at: address)
     } catch {
       throw .socket(error)
     }
-  }
-
-  private static func isHexDigit(_ byte: UInt8) -> Bool {
-    (0x30...0x39).contains(byte) || (0x61...0x66).contains(byte | 0x20)
   }
 
   private mutating func wait(_ interest: Poller.Interest) throws(Failure) {

@@ -23,20 +23,20 @@ final class Link {
     /// Reads of one connection in one wake: others wait.
     static let readsPerWake = 16
     static let readBytes = 256 << 10
+    /// Clear text that is sealed at a time: about what a socket takes.
+    static let sealBytes = 256 << 10
   }
 
   let token: UInt64
   private var socket: Socket?
-  let fd: Int32
+  private(set) var fd: Int32
   /// Nil: in clear text.
-  let stream: TLSStream?
-  /// Ciphertext for the socket.
-  private var sealed: [UInt8] = []
-  /// Whether the certificate of who called has been held against the address it called from.
-  var isKnown: Bool
+  var sealing: Sealing?
   var role: Role
-  /// Whether the connection has come about.
+  /// Whether the connection has come about, its handshake too.
   var isOpen: Bool
+  /// Its handshake is being made elsewhere.
+  private(set) var isAway = false
   var interest = Poller.Interest.read
   var output: [UInt8] = []
   private var sent = 0
@@ -50,6 +50,8 @@ final class Link {
   var wroteAt: UInt64
 
   // A server's.
+  /// Nothing has come yet.
+  var isFresh = true
   var parser: RequestParser
   /// The request in hand waits for its answer from elsewhere; the next ones wait behind it.
   var isAsking = false
@@ -70,11 +72,9 @@ final class Link {
 
   init(
     token: UInt64, socket: consuming Socket, role: Role, url: PeerURL?, isOpen: Bool,
-    stream: TLSStream?, now: UInt64
+    now: UInt64
   ) {
     self.token = token
-    self.stream = stream
-    isKnown = stream == nil
     fd = socket.fd
     self.socket = consume socket
     self.role = role
@@ -85,7 +85,12 @@ final class Link {
     parser = RequestParser(bodyBytesMax: PeerLimits.frameBytes)
   }
 
-  var waitingBytes: Int { output.count + sealed.count - sent + chunk.count }
+  var waitingBytes: Int { output.count - sent + chunk.count + (sealing?.waitingBytes ?? 0) }
+
+  /// For how long nothing need come. Who shakes hands gives up by itself.
+  var patience: UInt64 {
+    isAway ? .max : isOpen ? PeerLimits.readTimeout : PeerLimits.connectTimeout
+  }
 
   /// `host:port` of the other side, and the host alone.
   var peerName: String { socket?.peerName ?? "unknown" }
@@ -94,46 +99,34 @@ final class Link {
   /// The error that connecting has come to; nil when there is none.
   var failure: Errno? { socket?.failure }
 
-  /// Why bytes cannot be read.
-  enum Failure: Error {
-    case socket(Errno)
-    case tls(TLSError)
-
-    var text: String {
-      switch self {
-      case .socket(let error): "\(error)"
-      case .tls(let error): error.text
-      }
-    }
-  }
-
-  /// Clear text that has come: how much of `buffer` it is, 0 at the end, nil when there is none
-  /// now. `raw` is for what TLS has to open first. TLS may have something to say after it.
-  func read(into buffer: inout [UInt8], raw: inout [UInt8]) throws(Failure) -> Int? {
+  /// Reads into `buffer`, up to its count; 0 at the end, nil when nothing waits.
+  func read(into buffer: inout [UInt8]) throws(Errno) -> Int? {
     guard socket != nil else { return 0 }
-    guard let stream else { return try take(&buffer) }
-    while true {
-      guard let count = try take(&raw) else { return nil }
-      guard count > 0 else { return 0 }
-      let bytes = raw
-      let clear: Int
-      do throws(TLSError) {
-        clear = try stream.receive(bytes.rawSpan.extracting(0..<count), into: &buffer)
-      } catch {
-        throw .tls(error)
-      }
-      if clear > 0 { return clear }
-      if stream.hasEnded { return 0 }
-    }
+    return try socket!.read(into: &buffer)
   }
 
-  private func take(_ buffer: inout [UInt8]) throws(Failure) -> Int? {
-    do throws(Errno) { return try socket!.read(into: &buffer) } catch { throw .socket(error) }
+  // MARK: Given away
+
+  /// Gives the connection away with what its socket has not taken yet.
+  func release() -> Courier.Incoming {
+    Courier.Incoming(
+      fd: socket.take()!.release(), stream: sealing?.stream, unsent: sealing?.unsent ?? [])
   }
 
-  /// Gives the connection away: its descriptor, and what its socket has not taken yet.
-  func release() -> (fd: Int32, stream: TLSStream?, unsent: [UInt8]) {
-    (socket.take()!.release(), stream, Array(sealed.dropFirst(sent)))
+  /// Gives the descriptor away for the handshake.
+  func leave() -> Int32 {
+    isAway = true
+    return socket.take()!.release()
+  }
+
+  /// Takes the connection back once its handshake is through.
+  func comeBack(_ socket: consuming Socket, now: UInt64) {
+    isAway = false
+    isOpen = true
+    interest = .read
+    readAt = now
+    fd = socket.fd
+    self.socket = consume socket
   }
 
   /// Gives away what has come on it.
@@ -143,42 +136,15 @@ final class Link {
     return taken
   }
 
+  // MARK: Bytes out
+
   /// Writes what the socket takes; false when the connection is broken.
   func write(now: UInt64) -> Bool {
     if !chunk.isEmpty {
       output.appendChunk(chunk.rawSpan)
       chunk.removeAll(keepingCapacity: chunk.capacity <= 1 << 20)
     }
-    guard let stream else { return write(&output, now) }
-    do throws(TLSError) {
-      if stream.isOpen, !output.isEmpty {
-        let bytes = output
-        try stream.send(bytes.rawSpan)
-        output.removeAll(keepingCapacity: output.capacity <= 4 << 20)
-      }
-    } catch {
-      return false
-    }
-    if isEnding, output.isEmpty { stream.close() }
-    stream.takeOutput(into: &sealed)
-    return write(&sealed, now)
-  }
-
-  private func write(_ output: inout [UInt8], _ now: UInt64) -> Bool {
-    while sent < output.count {
-      let count: Int
-      do throws(Errno) {
-        guard socket != nil else { return false }
-        let bytes = output
-        count = try socket!.write(bytes.rawSpan.extracting(sent..<bytes.count))
-      } catch {
-        return false
-      }
-      if count == 0 { break }
-      sentBytes?.add(count)
-      wroteAt = now
-      sent += count
-    }
+    guard sealing == nil ? writeClear(now) : writeSealed(now) else { return false }
     if sent == output.count {
       output.removeAll(keepingCapacity: output.capacity <= 4 << 20)
       sent = 0
@@ -189,7 +155,48 @@ final class Link {
     return true
   }
 
-  var isBlocked: Bool { sent < (stream == nil ? output.count : sealed.count) }
+  private func writeClear(_ now: UInt64) -> Bool {
+    while sent < output.count {
+      let count: Int
+      do throws(Errno) {
+        guard socket != nil else { return false }
+        let bytes = output
+        count = try socket!.write(bytes.rawSpan.extracting(sent..<bytes.count))
+      } catch {
+        return false
+      }
+      if count == 0 { return true }
+      sentBytes?.add(count)
+      wroteAt = now
+      sent += count
+    }
+    return true
+  }
+
+  /// Seals only what the socket may take soon: what waits behind it stays in clear.
+  private func writeSealed(_ now: UInt64) -> Bool {
+    guard let sealing else { return false }
+    while true {
+      do {
+        if sealing.waitingBytes == 0 {
+          let end = min(output.count, sent + Limits.sealBytes)
+          let bytes = output
+          try sealing.seal(bytes.rawSpan.extracting(sent..<end))
+          sentBytes?.add(end - sent)
+          sent = end
+          if isEnding, sent == output.count, sealing.close() { continue }
+        }
+        if sealing.waitingBytes == 0 { return true }
+        guard socket != nil else { return false }
+        if try sealing.write(to: socket!) == 0 { return true }
+      } catch {
+        return false
+      }
+      wroteAt = now
+    }
+  }
+
+  var isBlocked: Bool { sent < output.count || (sealing?.waitingBytes ?? 0) > 0 }
 
   func closeSocket() { _ = socket.take() }
 }
@@ -216,7 +223,7 @@ extension Link {
   /// Closes the connection, whoever still mentions it.
   func drop() {
     output = []
-    sealed = []
+    sealing = nil
     chunk = []
     body = []
     closeSocket()

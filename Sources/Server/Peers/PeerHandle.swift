@@ -26,8 +26,10 @@ enum PeerInput: Sendable {
   case completions(CompletionBatch)
   /// The addresses of a name; none when it has none.
   case resolved(String, [String])
-  /// Why a connection's certificate does not speak for its address; nil when it does.
-  case named(UInt64, refusal: String?)
+  /// A connection whose handshake is through: the one dialled as `token`, or one from outside.
+  case secured(SecuredSocket, token: UInt64?)
+  /// Why the handshake of a connection that was dialled has failed.
+  case unsecured(token: UInt64, String)
   /// The store of a snapshot for a member; the message that it goes with follows.
   case export(SnapshotSource, NodeID)
   /// The snapshot that was made for a member is not wanted any more.

@@ -132,7 +132,7 @@ extension PeerThread {
   /// Probes, looks at versions, and gives up what takes too long.
   mutating func tickAsks(_ remote: Remote) {
     for link in remote.clients {
-      if !link.isOpen, now - link.readAt > PeerLimits.connectTimeout {
+      if !link.isOpen, now - link.readAt > link.patience {
         broken(link, "connect timeout")
       } else if let ask = link.ask, now >= ask.deadline {
         broken(link, "answer timeout")

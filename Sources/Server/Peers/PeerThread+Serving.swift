@@ -1,4 +1,3 @@
-internal import API
 internal import Basics
 internal import HTTP1
 internal import Membership
@@ -7,21 +6,6 @@ internal import Platform
 internal import Raft
 internal import Replica
 internal import Services
-internal import TLS
-
-/// A request of another member that waits for the apply thread.
-struct Question {
-  enum Kind {
-    case renew
-    case timeToLive
-    case hash
-    /// This member's own, for a comparison.
-    case ownHash
-    case promote
-  }
-  var token: UInt64
-  var kind: Kind
-}
 
 /// What a request of another member is answered with.
 struct PeerAnswer {
@@ -45,14 +29,11 @@ struct PeerAnswer {
 
 extension PeerThread {
   mutating func handle(_ event: Poller.Event) {
-    if event.token == Self.wakeToken { return }
-    if event.token >= Self.listenerTokens {
-      accept(settings.listeners[Int(event.token - Self.listenerTokens)])
-      return
-    }
+    if let place = reactor.listener(of: event) { return accept(place) }
     guard let link = links[event.token] else { return }
     if !link.isOpen {
       if let failure = link.failure { return broken(link, "\(failure)") }
+      if link.url?.isSecure == true { return shakeHands(link) }
       link.isOpen = true
       mark(link)
       return
@@ -61,50 +42,57 @@ extension PeerThread {
     if event.ready.contains(.write) { mark(link) }
   }
 
-  private mutating func accept(_ listener: Listener) {
-    while true {
-      let socket: Socket?
-      do throws(Errno) { socket = try Socket.accept(on: listener.fd) } catch {
-        shared.log.warn("a peer's connection could not be accepted", ("error", "\(error)"))
-        return
-      }
-      guard let socket else { return }
+  private mutating func accept(_ place: Int) {
+    let listener = reactor.listeners[place]
+    for _ in 0..<Reactor.Limits.acceptsPerWake {
+      guard let socket = reactor.accept(place) else { return }
       guard serverCount < Limits.serversMax else { continue }
-      let stream: TLSStream?
-      do throws(TLSError) { stream = try self.stream(for: listener) } catch {
-        shared.log.error("a TLS connection could not be made", ("error", error.text))
-        continue
+      if listener.files != nil, let greeter = settings.greeter {
+        greeter.greet(socket, from: place, for: .peers(token: nil))
+      } else if add(socket, .server, nil, isOpen: true) != nil {
+        serverCount += 1
       }
-      if add(socket, .server, nil, stream, isOpen: true) != nil { serverCount += 1 }
     }
   }
 
   private mutating func read(_ link: Link) {
     for _ in 0..<Link.Limits.readsPerWake {
       let count: Int?
-      do throws(Link.Failure) { count = try link.read(into: &buffer, raw: &raw) } catch {
-        return failed(link, error)
+      do throws(Errno) { count = try link.read(into: &buffer) } catch {
+        return broken(link, "\(error)")
       }
-      if link.stream != nil { mark(link) }
       guard let count else { return }
       if count == 0 { return ended(link) }
       link.readAt = now
       let bytes = buffer
       let piece = bytes.rawSpan.extracting(0..<count)
-      switch link.role {
-      case .server:
-        link.parser.receive(piece)
-        if link.isKnown { serve(link) } else { identify(link) }
-      case .outflow: break  // The other side has nothing to say here.
-      case .inflow(let id, let channel): flow(link, piece, id, channel)
-      case .client(let id): take(link, piece, id)
+      if let sealing = link.sealing {
+        guard open(link, sealing, piece) else { return }
+      } else {
+        take(link, piece)
+        guard links[link.token] != nil else { return }
       }
-      guard links[link.token] != nil else { return }
       if count < buffer.count { return }
     }
   }
 
-  private mutating func ended(_ link: Link) {
+  /// Takes what has come on a connection, in clear.
+  mutating func take(_ link: Link, _ piece: RawSpan) {
+    switch link.role {
+    case .server:
+      if link.isFresh {
+        link.isFresh = false
+        if link.sealing == nil, isTLSHandshake(piece) { return refuseHandshake(link) }
+      }
+      link.parser.receive(piece)
+      serve(link)
+    case .outflow: break  // The other side has nothing to say here.
+    case .inflow(let id, let channel): flow(link, piece, id, channel)
+    case .client(let id): take(link, piece, id)
+    }
+  }
+
+  mutating func ended(_ link: Link) {
     if case .client(let id) = link.role, link.answer.closed() {
       answered(link, id)
     }
@@ -258,122 +246,8 @@ extension PeerThread {
     mark(link)
   }
 
-  // MARK: Questions for the apply thread
+  // MARK: Snapshots
 
-  mutating func ask(_ link: Link, _ question: Question.Kind, _ kind: Query.Kind) {
-    let query = Query(id: ids.next(), kind: kind)
-    questions[query.id] = Question(token: link.token, kind: question)
-    link.isAsking = true
-    switch question {
-    case .renew, .timeToLive: shared.raft.post(.questions([query]))
-    case .hash, .ownHash, .promote: shared.apply.post(.queries([query]))
-    }
-  }
-
-  /// etcd: lease/leasehttp.
-  private mutating func askLease(_ link: Link, _ request: Request) throws(PeerRefusal) {
-    let malformed = PeerRefusal(400, "error unmarshalling request")
-    let bytes = request.body.rawSpan
-    do {
-      if request.path == "/leases" {
-        let numbers = try Numbers(of: bytes)
-        ask(link, .renew, .keepAlive(LeaseID(numbers.signed(1))))
-        return
-      }
-      var reader = ProtoReader(bytes)
-      while let tag = try reader.nextTag() {
-        guard tag.field == 1 else {
-          try reader.skip(tag)
-          continue
-        }
-        let numbers = try Numbers(bytes, in: try reader.bytes(tag))
-        ask(
-          link, .timeToLive,
-          .timeToLive(LeaseID(numbers.signed(1)), withKeys: numbers[2] != 0))
-        return
-      }
-    } catch {
-      throw malformed
-    }
-    throw malformed
-  }
-
-  private mutating func askPromotion(_ link: Link, _ text: Substring) {
-    guard let number = UInt64(text) else {
-      return reply(link, PeerAnswer(404, error: "member \(text) not found in cluster"))
-    }
-    let id = NodeID(number)
-    let status = shared.board.withLock { $0.status }
-    guard status.isLeader, let progress = status.progress.first(where: { $0.member == id }) else {
-      return reply(link, PeerAnswer(404, error: "membership: ID not found"))
-    }
-    guard progress.isReady else {
-      return reply(link, PeerAnswer(412, error: PeerTexts.learnerNotReady))
-    }
-    ask(link, .promote, .change(.promote(id), isHealthy: true))
-  }
-
-  /// Hands the apply thread's answers on.
-  mutating func answer(_ batch: CompletionBatch) {
-    for item in batch.items {
-      guard let question = questions.removeValue(forKey: item.id) else { continue }
-      if question.kind == .ownHash { hashed(item, batch) }
-      guard let link = links[question.token] else { continue }
-      link.isAsking = false
-      if question.kind == .hash {
-        reply(link, hashAnswer(item, batch))
-      } else if let failure = item.failure {
-        reply(link, PeerAnswer(question.kind, failure))
-      } else {
-        let payload = batch.arena.rawSpan.extracting(item.payload).copied()
-        reply(link, answer(question.kind, payload))
-      }
-      serve(link)
-    }
-  }
-
-  private func answer(_ kind: Question.Kind, _ payload: [UInt8]) -> PeerAnswer {
-    switch kind {
-    case .renew:
-      // A lease that is gone is answered with no TTL to clients, with 404 to members.
-      guard let numbers = try? Numbers(of: payload.rawSpan), numbers.signed(3) > 0 else {
-        return PeerAnswer(404, error: PeerTexts.leaseNotFound)
-      }
-      return PeerAnswer(200, "application/protobuf", payload)
-    case .timeToLive:
-      guard let numbers = try? Numbers(of: payload.rawSpan), numbers.signed(4) > 0 else {
-        return PeerAnswer(404, error: PeerTexts.leaseNotFound)
-      }
-      var bytes: [UInt8] = []
-      bytes.appendField(1, payload.rawSpan)
-      return PeerAnswer(200, "application/protobuf", bytes)
-    case .promote, .hash, .ownHash:
-      return PeerAnswer(
-        200, "application/json", JSON.array(members.members.map(\.json)).encoded + [10])
-    }
-  }
-}
-
-/// Texts by which members tell refusals apart.
-enum PeerTexts {
-  static let leaseNotFound = "lease not found"
-  static let notPrimary = "not a primary lessor"
-  static let learnerNotReady = Failure.learnerNotReady.text
-  static let notLearner = "membership: can only promote a learner member"
-}
-
-extension PeerAnswer {
-  init(_ kind: Question.Kind, _ failure: Failure) {
-    switch failure {
-    case .leaseNotFound: self.init(404, error: PeerTexts.leaseNotFound)
-    case .memberNotFound: self.init(404, error: "membership: ID not found")
-    case .memberNotLearner: self.init(412, error: PeerTexts.notLearner)
-    default: self.init(kind == .promote ? 500 : 400, error: failure.text)
-    }
-  }
-}
-
-extension PeerThread {
   /// A snapshot begins to come: its connection goes to a thread of its own.
   mutating func receiveSnapshot(_ link: Link, _ request: Request) {
     do throws(PeerRefusal) {
@@ -388,9 +262,7 @@ extension PeerThread {
     }
     guard links.removeValue(forKey: link.token) != nil else { return }
     serverCount -= 1
-    try? poller.remove(link.fd)
-    let (fd, stream, unsent) = link.release()
-    courier.receive(
-      Courier.Incoming(fd: fd, stream: stream, unsent: unsent), link.releaseParser())
+    try? reactor.poller.remove(link.fd)
+    courier.receive(link.release(), link.releaseParser())
   }
 }

@@ -77,12 +77,13 @@ extension PeerThread {
   /// Begins to connect to the member; nil while its name is looked up, or when that cannot be.
   mutating func connect(_ remote: Remote, _ role: Link.Role) -> Link? {
     guard let url = remote.picker.current else { return nil }
+    guard canDial(url) else {
+      remote.picker.unreachable(url)
+      return nil
+    }
     let address = addresses[url.host]?.first ?? url.host
-    guard url.isSecure == (stream(to: url) != nil) else { return nil }
     do throws(Errno) {
-      return add(
-        try Socket.connect(address: address, port: url.port), role, url, stream(to: url),
-        isOpen: false)
+      return add(try url.connect(at: address), role, url, isOpen: false)
     } catch {
       if error == .notAnAddress {
         look(up: url.host)
@@ -197,20 +198,14 @@ extension PeerThread {
     for remote in remotes {
       for link in remote.outflows.compactMap({ $0 }) { keepAlive(link) }
       for link in remote.inflows.compactMap({ $0 }) {
-        let patience = link.isOpen ? PeerLimits.readTimeout : PeerLimits.connectTimeout
-        if now - link.readAt > patience { broken(link, "read timeout") }
+        if now - link.readAt > link.patience { broken(link, "read timeout") }
       }
       dial(remote)
       tickAsks(remote)
     }
     for link in links.values {
       guard case .server = link.role, !link.isAsking else { continue }
-      let quiet = now - max(link.readAt, link.wroteAt)
-      if quiet > Limits.idleNanoseconds {
-        close(link)
-      } else if quiet > Limits.handshakeNanoseconds, isShakingHands(link) {
-        rejectSilent(link)
-      }
+      if now - max(link.readAt, link.wroteAt) > Limits.idleNanoseconds { close(link) }
     }
   }
 

@@ -4,94 +4,102 @@ internal import Platform
 internal import TLS
 
 extension PeerThread {
-  /// What secures a connection that comes in; nil in clear text.
-  func stream(for listener: Listener) throws(TLSError) -> TLSStream? {
-    guard let context = listener.files?.contexts.server else { return nil }
-    return try TLSStream.server(context)
+  // MARK: Handshakes
+
+  /// Whether a URL's scheme can be spoken.
+  mutating func canDial(_ url: PeerURL) -> Bool {
+    guard url.isSecure, settings.greeter == nil else { return true }
+    complain(of: url, "this member was started without TLS")
+    return false
   }
 
-  /// What secures a call; nil in clear text, and when there is nothing to secure it with.
-  func stream(to url: PeerURL) -> TLSStream? {
-    guard url.isSecure, let context = settings.tls?.contexts.client else { return nil }
-    return try? TLSStream.client(context, host: url.host, speaks: [.http1])
+  /// Gives a connection that was dialled away for its handshake.
+  mutating func shakeHands(_ link: Link) {
+    guard let greeter = settings.greeter, let url = link.url else { return }
+    try? reactor.poller.remove(link.fd)
+    greeter.greet(link.leave(), dialled: link.token, host: url.host)
   }
 
-  /// Reading has come to an error. What TLS has to say of it still goes out.
-  mutating func failed(_ link: Link, _ failure: Link.Failure) {
-    if case .tls = failure {
-      _ = link.write(now: now)
-      if case .server = link.role {
-        complain(link, failure.text)
-      } else if let held = complaints.admit(now) {
-        shared.log.warn(
-          "a peer cannot be called over TLS", ("remote-addr", link.peerName),
-          ("url", link.url.map { "https://\($0.authority)" } ?? ""), ("error", failure.text),
-          ("suppressed", String(held)))
+  /// A handshake is through.
+  mutating func take(_ secured: SecuredSocket, token: UInt64?) {
+    let socket = Socket.adopting(secured.fd)
+    let link: Link
+    if let token {
+      guard let known = links[token] else { return }
+      link = known
+      link.comeBack(socket, now: now)
+      guard (try? reactor.poller.add(link.fd, link.interest, token: token)) != nil else {
+        return broken(link, "no room for the connection")
       }
+    } else {
+      guard serverCount < Limits.serversMax, let added = add(socket, .server, nil, isOpen: true)
+      else { return }
+      serverCount += 1
+      link = added
     }
-    broken(link, failure.text)
+    link.sealing = Sealing(secured)
+    mark(link)
+    guard !secured.received.isEmpty else { return }
+    let bytes = secured.received
+    take(link, bytes.rawSpan)
   }
 
-  func isShakingHands(_ link: Link) -> Bool { link.stream?.isOpen == false }
-
-  /// Nothing comes from who wanted to shake hands.
-  mutating func rejectSilent(_ link: Link) {
-    complain(link, "TLS handshake timed out")
-    close(link)
+  /// The handshake of a connection that was dialled has failed.
+  mutating func unsecured(_ token: UInt64, _ why: String) {
+    guard let link = links[token] else { return }
+    if let url = link.url { complain(of: url, why) }
+    broken(link, why)
   }
 
-  private mutating func complain(_ link: Link, _ why: String) {
-    guard let held = complaints.admit(now) else { return }
-    let certificate = link.stream?.peerCertificate
+  private mutating func complain(of url: PeerURL, _ why: String) {
+    guard let held = complaints.admit(url.authority, why, now) else { return }
     shared.log.warn(
-      "rejected connection on peer endpoint", ("remote-addr", link.peerName),
-      ("ip-addresses", certificate?.addresses.joined(separator: ",") ?? ""),
-      ("dns-names", certificate?.dnsNames.joined(separator: ",") ?? ""), ("error", why),
+      "a peer cannot be called over TLS", ("url", url.text), ("error", why),
       ("suppressed", String(held)))
   }
 
-  // MARK: Who calls
+  // MARK: Bytes
 
-  /// Holds the certificate of who has called against the address it called from, before its
-  /// first request is served. etcd: `checkCertSAN`.
-  mutating func identify(_ link: Link) {
-    guard !link.isAsking else { return }
-    guard !settings.skipsNameCheck, let certificate = link.stream?.peerCertificate else {
-      return named(link.token, nil)
-    }
-    let address = link.peerAddress
-    switch certificate.check(address: address) {
-    case .accepted: named(link.token, nil)
-    case .refused(let why): named(link.token, why)
-    case .needsLookup(let names):
-      link.isAsking = true
-      let box = shared.peers.box
-      let token = link.token
-      _ = Thread.start("resolve") {
-        let own = Socket.name(of: address).map { [$0] } ?? []
-        var verdict = certificate.resolved(address: address, names: own, addresses: [])
-        for name in names where verdict != .accepted {
-          let found = (try? Socket.addresses(of: name)) ?? []
-          verdict = certificate.resolved(address: address, names: own, addresses: found)
-        }
-        if case .refused(let why) = verdict {
-          box.post(.named(token, refusal: why))
-        } else {
-          box.post(.named(token, refusal: nil))
-        }
+  /// Opens what has come and takes it in. False: the connection is over.
+  mutating func open(_ link: Link, _ sealing: Sealing, _ bytes: RawSpan) -> Bool {
+    let count: Int
+    do throws(TLSError) {
+      count = try sealing.stream.receive(bytes, into: &clear)
+    } catch {
+      // The alert that says why.
+      _ = link.write(now: now)
+      // Who was called and does not accept this member's certificate says so only now (TLS 1.3).
+      if let url = link.url {
+        complain(of: url, error.text)
+      } else {
+        refused(link, "a peer's TLS connection broke", error.text)
       }
+      broken(link, error.text)
+      return false
     }
+    // There may be something to say for TLS itself.
+    if sealing.stream.hasOutput { mark(link) }
+    if count > 0 {
+      let text = clear
+      take(link, text.rawSpan.extracting(0..<count))
+    }
+    guard links[link.token] != nil else { return false }
+    guard sealing.stream.hasEnded else { return true }
+    ended(link)
+    return false
   }
 
-  /// The verdict on who has called.
-  mutating func named(_ token: UInt64, _ refusal: String?) {
-    guard let link = links[token] else { return }
-    if let refusal {
-      complain(link, "certificate refused: \(refusal)")
-      return close(link)
-    }
-    link.isAsking = false
-    link.isKnown = true
-    serve(link)
+  /// Sends away who speaks TLS to a listener in clear text.
+  mutating func refuseHandshake(_ link: Link) {
+    refused(
+      link, "rejected connection on peer endpoint",
+      "the member speaks TLS and this listener does not (its URL is http)")
+    close(link)
+  }
+
+  private mutating func refused(_ link: Link, _ what: String, _ why: String) {
+    guard let held = complaints.admit(link.peerAddress, why, now) else { return }
+    shared.log.warn(
+      what, ("remote-addr", link.peerName), ("error", why), ("suppressed", String(held)))
   }
 }

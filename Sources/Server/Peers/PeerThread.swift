@@ -5,7 +5,6 @@ internal import Platform
 internal import Raft
 internal import Replica
 internal import Services
-internal import TLS
 
 /// Speaks with the other members: etcd's rafthttp. Owns every connection of the peer port but
 /// those of snapshots, which have threads of their own. It waits for sockets and mail alone,
@@ -16,10 +15,8 @@ struct PeerThread: ~Copyable {
   struct Settings: Sendable {
     var handshake: Handshake
     var listeners: [Listener]
-    /// For calls to members whose URLs are https.
-    var tls: TLSFiles?
-    /// Names in certificates are not held against addresses.
-    var skipsNameCheck: Bool
+    /// Who shakes hands over TLS, so that no heartbeat waits for it; nil without TLS.
+    var greeter: Greeter.Handle?
     /// As the log knows them at the start.
     var members: PeerMembers
     /// Members of a cluster that is being joined, before the log has told of them.
@@ -42,17 +39,12 @@ struct PeerThread: ~Copyable {
     static let serversMax = 1024
     /// A connection from outside on which nothing comes for so long is closed.
     static let idleNanoseconds: UInt64 = 60_000_000_000
-    /// The same while the two have not shaken hands over TLS.
-    static let handshakeNanoseconds: UInt64 = 10_000_000_000
   }
-
-  static let wakeToken = UInt64.max
-  static let listenerTokens: UInt64 = 1 << 62
 
   let shared: Shared
   let settings: Settings
   let handshake: Handshake
-  var poller: Poller
+  var reactor: Reactor
   var links: [UInt64: Link] = [:]
   var nextToken: UInt64 = 1
   var serverCount = 0
@@ -75,30 +67,26 @@ struct PeerThread: ~Copyable {
   var courier: Courier
   var corruption: CorruptionMonitor
   var buffer = [UInt8](repeating: 0, count: Link.Limits.readBytes)
-  /// What TLS has not opened yet.
-  var raw = [UInt8](repeating: 0, count: Link.Limits.readBytes)
-  var complaints = LogThrottle()
+  /// What TLS has opened of it.
+  var clear: [UInt8] = []
+  var complaints = LogThrottle.members
   var now = Clock.monotonic()
-  private var events: [Poller.Event] = []
   private var inbox: [PeerInput] = []
   private var nextTick: UInt64 = 0
   /// What the board says of the others is out of date.
   var activeChanged = true
 
   static func open(_ shared: Shared, _ settings: Settings) throws(Errno) -> PeerThread {
-    let poller = try Poller.open()
-    try poller.add(shared.peers.wakeup.fd, .read, token: wakeToken)
-    for (place, listener) in settings.listeners.enumerated() {
-      try poller.add(listener.fd, .read, token: listenerTokens + UInt64(place))
-    }
-    return PeerThread(shared, settings, poller)
+    var reactor = try Reactor.open(shared.peers.wakeup, shared.log)
+    try reactor.listen(on: settings.listeners)
+    return PeerThread(shared, settings, reactor)
   }
 
-  private init(_ shared: Shared, _ settings: Settings, _ poller: consuming Poller) {
+  private init(_ shared: Shared, _ settings: Settings, _ reactor: consuming Reactor) {
     self.shared = shared
     self.settings = settings
     handshake = settings.handshake
-    self.poller = poller
+    self.reactor = reactor
     members = settings.members
     acquaintances = settings.acquaintances
     ids = RequestIDs(
@@ -111,9 +99,9 @@ struct PeerThread: ~Copyable {
   consuming func run() {
     align()
     while true {
-      wait()
+      now = reactor.wait(until: nextTick)
       takeMail()
-      for event in events { handle(event) }
+      for event in reactor.events { handle(event) }
       now = Clock.monotonic()
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
@@ -126,20 +114,7 @@ struct PeerThread: ~Copyable {
     }
   }
 
-  private mutating func wait() {
-    now = Clock.monotonic()
-    let milliseconds = nextTick > now ? (nextTick - now) / 1_000_000 + 1 : 0
-    events.removeAll(keepingCapacity: true)
-    do throws(Errno) {
-      try poller.wait(milliseconds: Int32(clamping: milliseconds), into: &events)
-    } catch {
-      shared.log.fatal("epoll failed", ("error", "\(error)"))
-    }
-    now = Clock.monotonic()
-  }
-
   private mutating func takeMail() {
-    shared.peers.wakeup.clear()
     shared.peers.box.drain(into: &inbox)
     for input in inbox {
       switch input {
@@ -157,7 +132,8 @@ struct PeerThread: ~Copyable {
         shared.raft.post(.snapshotSent(member, isDelivered: isDelivered))
         if !isDelivered { shared.raft.post(.unreachable([member])) }
       case .export(let source, let member): courier.take(source, for: member)
-      case .named(let token, let refusal): named(token, refusal)
+      case .secured(let secured, let token): take(secured, token: token)
+      case .unsecured(let token, let why): unsecured(token, why)
       case .snapshotUnwanted(let member): courier.forget(member)
       case .wake: break
       }
@@ -251,21 +227,19 @@ struct PeerThread: ~Copyable {
       !link.isOpen ? .write : link.isBlocked ? [.read, .write] : .read
     guard wanted != link.interest else { return }
     link.interest = wanted
-    try? poller.change(link.fd, wanted, token: link.token)
+    try? reactor.poller.change(link.fd, wanted, token: link.token)
   }
 
   /// Takes a connection in; nil when the system has no room for it.
   mutating func add(
-    _ socket: consuming Socket, _ role: Link.Role, _ url: PeerURL?, _ stream: TLSStream?,
-    isOpen: Bool
+    _ socket: consuming Socket, _ role: Link.Role, _ url: PeerURL?, isOpen: Bool
   ) -> Link? {
     let token = nextToken
     nextToken += 1
     let link = Link(
-      token: token, socket: socket, role: role, url: url, isOpen: isOpen, stream: stream,
-      now: now)
+      token: token, socket: socket, role: role, url: url, isOpen: isOpen, now: now)
     link.interest = isOpen ? .read : .write
-    guard (try? poller.add(link.fd, link.interest, token: token)) != nil else { return nil }
+    guard (try? reactor.poller.add(link.fd, link.interest, token: token)) != nil else { return nil }
     links[token] = link
     return link
   }
@@ -273,7 +247,8 @@ struct PeerThread: ~Copyable {
   /// Forgets a connection; its descriptor is closed with the last mention of it.
   mutating func close(_ link: Link) {
     guard links.removeValue(forKey: link.token) != nil else { return }
-    try? poller.remove(link.fd)
+    // One whose handshake is being made is not watched, and its number may be another's by now.
+    if !link.isAway { try? reactor.poller.remove(link.fd) }
     switch link.role {
     case .server: serverCount -= 1
     case .outflow(let id, let channel):

@@ -1,6 +1,7 @@
 internal import Basics
 internal import Membership
 internal import Peers
+internal import Platform
 internal import Raft
 
 /// Another member as the peer thread sees it.
@@ -54,5 +55,14 @@ final class Remote {
 
   var links: [Link] {
     outflows.compactMap { $0 } + inflows.compactMap { $0 } + clients
+  }
+}
+
+extension PeerURL {
+  /// Begins to connect, to `address` in place of the host's name; `Errno.notAnAddress` when that
+  /// is a name.
+  func connect(at address: String) throws(Errno) -> Socket {
+    if let socketPath { return try Socket.connect(path: socketPath) }
+    return try Socket.connect(address: address, port: port)
   }
 }

@@ -16,13 +16,17 @@ extension Server {
       handshake: Handshake(
         member: identity.member, cluster: identity.cluster, version: etcdVersion,
         peerURLs: options.advertisePeer.map(\.text)),
-      listeners: listeners, tls: tls, skipsNameCheck: options.peerTLS.skipsNameCheck,
-      members: recovered.members,
-      acquaintances: identity.acquaintances, startSeconds: Clock.wall() / 1_000_000_000,
+      listeners: listeners,
+      greeter: try startGreeter(
+        shared,
+        Greeter.Settings(
+          side: .peer, listeners: listeners, dials: tls,
+          checksNames: !options.peerTLS.skipsNameCheck)),
+      members: recovered.members, acquaintances: identity.acquaintances,
+      startSeconds: Clock.wall() / 1_000_000_000,
       forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
       courier: Courier.Settings(
-        directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk,
-        tls: tls),
+        directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk, tls: tls),
       corruption: CorruptionMonitor.Settings(options))
     _ = Thread.start("peers") {
       do throws(Errno) {
