@@ -19,7 +19,7 @@ struct ApplyThread: ~Copyable {
     /// Published once, when there is a leader.
     var publication: Member
     var serverVersion: ClusterVersion
-    var startSeconds: UInt64
+    var startMilliseconds: UInt64
     /// Nil: history is compacted only when asked for.
     var compaction: AutoCompactor.Mode?
   }
@@ -83,7 +83,8 @@ struct ApplyThread: ~Copyable {
     let member = shared.board.withLock { $0.status.member }
     // The replica's own number: answers to these go nowhere.
     ids = RequestIDs(
-      member: member, startSeconds: settings.startSeconds &+ 1, loop: RequestIDs.loopsMax)
+      member: member, startMilliseconds: settings.startMilliseconds, loop: RequestIDs.loopsMax
+    ).distant()
   }
 
   consuming func run() {

@@ -157,7 +157,7 @@ public enum Server {
       _ = Thread.start("io-\(number)") {
         var services = Services<LMDBBackend>(
           status: status, limits: limits, loop: number,
-          startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1,
+          startMilliseconds: Clock.wall() / 1_000_000, seed: seed, digest: sha1,
           tokens: provider.settings)
         if timesCalls { services.timeCalls() }
         do {

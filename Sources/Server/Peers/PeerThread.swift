@@ -24,7 +24,7 @@ struct PeerThread: ~Copyable {
     var members: PeerMembers
     /// Members of a cluster that is being joined, before the log has told of them.
     var acquaintances: [Membership.Member]
-    var startSeconds: UInt64
+    var startMilliseconds: UInt64
     /// How long a request of a client may wait for the leader's answer.
     var forwardNanoseconds: UInt64
     var courier: Courier.Settings
@@ -100,7 +100,7 @@ struct PeerThread: ~Copyable {
     members = settings.members
     acquaintances = settings.acquaintances
     ids = RequestIDs(
-      member: settings.handshake.member, startSeconds: settings.startSeconds,
+      member: settings.handshake.member, startMilliseconds: settings.startMilliseconds,
       loop: shared.peerLoop)
     courier = Courier(shared, settings.courier, settings.handshake)
   }

@@ -18,7 +18,7 @@ extension Server {
         peerURLs: options.advertisePeer.map(\.text)),
       listeners: listeners, tls: tls, skipsNameCheck: options.peerTLS.skipsNameCheck,
       members: recovered.members,
-      acquaintances: identity.acquaintances, startSeconds: Clock.wall() / 1_000_000_000,
+      acquaintances: identity.acquaintances, startMilliseconds: Clock.wall() / 1_000_000,
       forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
       courier: Courier.Settings(
         directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk,
