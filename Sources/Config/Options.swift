@@ -63,7 +63,10 @@ public struct Options: Sendable {
 extension Options {
   /// Checks `settings` as etcd does (server/embed/config.go Validate).
   /// Throws the first thing that does not fit, naming the flag.
-  public init(_ settings: Settings) throws(ConfigError) {
+  /// `defaultHost`: the address that others reach this machine by; asked for when it is needed.
+  public init(
+    _ settings: Settings, defaultHost: () -> String? = { nil }
+  ) throws(ConfigError) {
     name = settings.text("name")
     let directory = settings.text("data-dir")
     dataDirectory = directory.isEmpty ? "\(name).etcd" : directory
@@ -121,6 +124,8 @@ extension Options {
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
     try validate(settings)
     try validateTLS(settings)
+    initialCluster = []
+    advertiseDefaultHost(defaultHost)
   }
 
   private static func autoCompaction(_ settings: Settings) throws(ConfigError) -> AutoCompaction {
