@@ -36,6 +36,8 @@ public struct Options: Sendable {
   public var leaseCheckpointPersist: Bool
   public var progressNotifyNanoseconds: UInt64
   public var compactionKeysPerStep: Int
+  /// An apply that takes longer is told.
+  public var slowApplyNanoseconds: UInt64
   public var syncsToDisk: Bool
   /// `simple`, `jwt,…` or nothing.
   public var authToken: String
@@ -45,7 +47,7 @@ public struct Options: Sendable {
   public var peerTLS: TLSOptions
   public var selfSignedYears: Int64
   public var reusesPort: Bool
-  public var logLevel: String
+  public var log: LogOptions
   public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
   public var ignored: [String]
@@ -108,6 +110,7 @@ extension Options {
     progressNotifyNanoseconds = settings.duration("experimental-watch-progress-notify-interval")
     compactionKeysPerStep = Int(
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
+    slowApplyNanoseconds = settings.duration("experimental-warning-apply-duration")
     syncsToDisk = !settings.flag("unsafe-no-fsync")
     authToken = settings.text("auth-token")
     let tokenSeconds = settings.number("auth-token-ttl")
@@ -117,15 +120,15 @@ extension Options {
     peerTLS = try TLSOptions(peer: settings)
     selfSignedYears = settings.number("self-signed-cert-validity")
     reusesPort = settings.flag("socket-reuse-port")
-    logLevel = settings.text("log-level")
+    log = try LogOptions(settings)
     http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.isGiven($0.name) }.map(\.name)
     notes = settings.notes
+    initialCluster = []
+    advertiseDefaultHost(defaultHost)
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
     try validate(settings)
     try validateTLS(settings)
-    initialCluster = []
-    advertiseDefaultHost(defaultHost)
   }
 
   private static func autoCompaction(_ settings: Settings) throws(ConfigError) -> AutoCompaction {
@@ -245,19 +248,6 @@ extension Options {
       throw ConfigError(
         "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", "
           + "\"discovery\" or \"discovery-srv\"")
-    }
-    let logger = settings.text("logger")
-    guard logger == "zap" else {
-      throw ConfigError(
-        logger == "capnslog"
-          ? "--logger=capnslog is removed in v3.5" : "unknown logger option \"\(logger)\"")
-    }
-    guard ["debug", "info", "warn", "error", "panic", "fatal"].contains(logLevel) else {
-      throw ConfigError("unrecognized level: \"\(logLevel)\" [--log-level]", exitStatus: 2)
-    }
-    let outputs = settings.list("log-outputs")
-    if outputs.count > 1, outputs.contains("default") {
-      throw ConfigError("multi logoutput for \"default\" is not supported yet [--log-outputs]")
     }
     if settings.text("experimental-compact-hash-check-time").hasPrefix("-")
       || settings.duration("experimental-compact-hash-check-time") == 0

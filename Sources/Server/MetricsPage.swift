@@ -37,6 +37,9 @@ struct MetricsPage {
     page.addLoops(shared.loops.map { $0.report.withLock { $0 } }, board, shared.metrics)
     page.addPeers(shared.metrics.peers)
     page.addProcess(startedAt: shared.startedAt, shared.metrics)
+    page.counter(
+      "martlet_log_lines_dropped_total", "Lines of the log that were not taken in time.",
+      shared.log.dropped)
     return page.bytes
   }
 

@@ -247,7 +247,8 @@ final class Recovery {
     let settings = ApplyThread.Settings(
       batchNanoseconds: options.batchNanoseconds,
       batchOperationsMax: options.batchOperationsMax,
-      compactionKeysPerStep: options.compactionKeysPerStep, snapshotCount: options.snapshotCount,
+      compactionKeysPerStep: options.compactionKeysPerStep,
+      slowNanoseconds: options.slowApplyNanoseconds, snapshotCount: options.snapshotCount,
       publication: Member(
         id: identity.member, name: options.name, peerURLs: options.advertisePeer.map(\.text),
         clientURLs: options.advertiseClient.map(\.text), isLearner: false),
