@@ -143,7 +143,8 @@ final class Logger: Sendable {
   /// A time in nanoseconds, as Go writes one of milliseconds.
   static func milliseconds(_ nanoseconds: UInt64) -> String {
     let micros = String(nanoseconds / 1000 % 1000)
-    return "\(nanoseconds / 1_000_000).\(String(repeating: "0", count: 3 - micros.count))\(micros)ms"
+    let zeros = String(repeating: "0", count: 3 - micros.count)
+    return "\(nanoseconds / 1_000_000).\(zeros)\(micros)ms"
   }
 
   private static func cut(_ text: String) -> String {

@@ -7,11 +7,11 @@ import Testing
     try Options(Settings(arguments: arguments, environment: [])) { host }
   }
 
-  static let default = "http://localhost:2379"
+  static let usual = "http://localhost:2379"
 
   @Test func `all addresses are advertised as the machine's own, with the port`() throws {
     let found = try options(
-      "--listen-client-urls=http://0.0.0.0:79", "--advertise-client-urls", Self.default,
+      "--listen-client-urls=http://0.0.0.0:79", "--advertise-client-urls", Self.usual,
       "--listen-peer-urls=http://0.0.0.0:80", "--name=m")
     #expect(found.advertiseClient.map(\.text) == ["http://10.1.2.3:79"])
     #expect(found.advertisePeer.map(\.text) == ["http://10.1.2.3:80"])
@@ -30,12 +30,12 @@ import Testing
   }
 
   @Test(arguments: [
-    ["--listen-client-urls=http://127.0.0.1:79", "--advertise-client-urls", default],
+    ["--listen-client-urls=http://127.0.0.1:79", "--advertise-client-urls", usual],
     ["--listen-client-urls=http://0.0.0.0:79", "--advertise-client-urls=http://127.0.0.1:2379"],
-    ["--listen-client-urls=http://[::]:79", "--advertise-client-urls", default],
+    ["--listen-client-urls=http://[::]:79", "--advertise-client-urls", usual],
     [],
   ])
-  func `what is said stays, and nobody asks for the machine's address`(arguments: [String]) throws {
+  func `what is said stays, and nobody asks for the address`(arguments: [String]) throws {
     let found = try Options(Settings(arguments: arguments, environment: [])) {
       Issue.record("asked")
       return nil
@@ -46,8 +46,8 @@ import Testing
 
   @Test func `without a default route the default stays`() throws {
     let found = try options(
-      "--listen-client-urls=http://0.0.0.0:79", "--advertise-client-urls", Self.default, host: nil)
-    #expect(found.advertiseClient.map(\.text) == [Self.default])
+      "--listen-client-urls=http://0.0.0.0:79", "--advertise-client-urls", Self.usual, host: nil)
+    #expect(found.advertiseClient.map(\.text) == [Self.usual])
     #expect(found.notes.map(\.message) == ["failed to detect default host"])
   }
 }

@@ -13,7 +13,8 @@ import Testing
   }
 
   @Test func `each place is gone to once, and with the void to none other`() throws {
-    let found = try log("--log-outputs=stderr,/a/b.log,stdout,file:///a/b.log", "--log-format=console")
+    let found = try log(
+      "--log-outputs=stderr,/a/b.log,stdout,file:///a/b.log", "--log-format=console")
     #expect(found.outputs == [.standardError, .file("/a/b.log"), .standardOutput])
     #expect(found.format == .console)
     #expect(try log("--log-outputs=stderr,/dev/null").outputs == [.file("/dev/null")])

@@ -17,7 +17,8 @@ import Testing
     #expect(before.count == 256)
     #expect(before.isDisjoint(with: Self.made(256, at: Self.start + 1)))
     // A process that lived for a second, making all it may.
-    #expect(Self.made(256_000, at: Self.start).isDisjoint(with: Self.made(9, at: Self.start + 1000)))
+    let long = Self.made(256_000, at: Self.start)
+    #expect(long.isDisjoint(with: Self.made(9, at: Self.start + 1000)))
   }
 
   @Test(arguments: [0, 3, RequestIDs.loopsMax])

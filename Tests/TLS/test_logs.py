@@ -14,6 +14,8 @@ import pytest
 from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server, clean_environment
+from pki import Authority
+from secure import SecureServer, server_flags
 
 BINARIES = pytest.mark.parametrize("binary", [paths.MARTLET, paths.ETCD], ids=["martlet", "etcd"])
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}(Z|[+-]\d{4})")
@@ -166,3 +168,17 @@ def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
         assert server.process.wait(10) == 0
         assert b'"msg":"stopping"' in text
     os.close(read)
+
+
+@pytest.mark.parametrize("days,message,hours", [
+    (10, "the certificate expires soon", "239"), (-1, "the certificate has expired", None),
+])
+def test_a_certificate_that_ends(days: int, message: str, hours: str | None, authority: Authority
+                                 ) -> None:
+    pair = authority.issue(f"ends{days}", "DNS:localhost,IP:127.0.0.1", days=days)
+    with SecureServer(authority, None, server_flags(authority, pair, demands=False)) as server:
+        server.spawn()
+        until(lambda: message in server.log_text())
+        (line,) = [json.loads(each) for each in server.log_text().splitlines() if message in each]
+        assert (line["port"], line["cert-file"], line.get("hours-left")) == (
+            "client", pair.crt, hours)

@@ -121,6 +121,7 @@ struct IOLoop: ~Copyable {
   }
 
   consuming func run() {
+    watchListeners { $0 == .metrics }
     while !isOver {
       wait()
       takeMail()
@@ -180,10 +181,15 @@ struct IOLoop: ~Copyable {
     refreshStatus()
   }
 
-  /// As etcd, serves nobody before the member has published itself.
+  /// As etcd, serves nobody before the member has published itself, but for metrics and health on
+  /// ports of their own.
   private mutating func listen() {
     isListening = true
-    for (place, listener) in listeners.enumerated() {
+    watchListeners { $0 != .metrics }
+  }
+
+  private func watchListeners(_ isMeant: (Listener.Role) -> Bool) {
+    for (place, listener) in listeners.enumerated() where isMeant(listener.role) {
       do throws(Errno) {
         try poller.add(listener.fd, .read, token: Self.listenerTokens + UInt64(place))
       } catch {

@@ -34,6 +34,8 @@ struct PeerThread: ~Copyable {
     static let tickNanoseconds: UInt64 = 100_000_000
     /// Between two looks at the others' versions. etcd: `monitorVersionInterval`.
     static let versionNanoseconds: UInt64 = 5_000_000_000
+    /// Between two lines on clocks that are apart. etcd: `statusMonitoringInterval`.
+    static let driftNanoseconds: UInt64 = 30_000_000_000
     /// Before a question for the leader is asked again.
     static let forwardRetryNanoseconds: UInt64 = 50_000_000
     static let forwardsMax = 16_384
@@ -216,6 +218,7 @@ struct PeerThread: ~Copyable {
 
   func activate(_ remote: Remote) -> Bool {
     guard remote.activity.activate(now) else { return false }
+    remote.figures.active.set(1)
     shared.log.info("peer became active", ("peer-id", Handshake.text(remote.id.rawValue)))
     return true
   }
@@ -227,6 +230,8 @@ struct PeerThread: ~Copyable {
   mutating func noteInactive(_ remote: Remote, _ why: String) {
     guard remote.activity.deactivate() else { return }
     activeChanged = true
+    remote.figures.active.set(0)
+    remote.figures.losses.add(1)
     shared.log.warn(
       "peer became inactive (message send to peer failed)",
       ("peer-id", Handshake.text(remote.id.rawValue)), ("error", why))
