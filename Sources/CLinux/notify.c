@@ -9,9 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-int martlet_notify(const char *text) {
-  const char *path = getenv("NOTIFY_SOCKET");
-  if (!path || !*path) return 0;
+int martlet_send_datagram(const char *path, const void *bytes, size_t count, int waits) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   size_t length = strlen(path);
   if (length >= sizeof address.sun_path) return -ENAMETOOLONG;
@@ -20,9 +18,17 @@ int martlet_notify(const char *text) {
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
-  ssize_t sent = sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT,
-                        (struct sockaddr *)&address, size);
-  int result = sent < 0 ? -errno : 1;
+  int failed = connect(fd, (struct sockaddr *)&address, size) < 0;
+  if (!failed && count > 0)
+    failed = send(fd, bytes, count, MSG_NOSIGNAL | (waits ? 0 : MSG_DONTWAIT)) < 0;
+  int result = failed ? -errno : 0;
   close(fd);
   return result;
+}
+
+int martlet_notify(const char *text) {
+  const char *path = getenv("NOTIFY_SOCKET");
+  if (!path || !*path) return 0;
+  int code = martlet_send_datagram(path, text, strlen(text), 0);
+  return code < 0 ? code : 1;
 }

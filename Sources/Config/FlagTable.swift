@@ -216,15 +216,19 @@ extension Flag {
       .profiling, "listen-metrics-urls", .urls, "", acts: true,
       "where metrics and health are served"),
     Flag(.logging, "logger", .text, "zap", acts: true, "'zap'"),
-    Flag(.logging, "log-outputs", .text, "default", "where the log goes"),
+    Flag(
+      .logging, "log-outputs", .text, "default", acts: true,
+      "where the log goes: stderr, stdout, systemd/journal, files"),
     Flag(
       .logging, "log-level", .text, "info", acts: true, "debug, info, warn, error, panic, fatal"),
-    Flag(.logging, "enable-log-rotation", .boolean, "false", "rotate a log file"),
+    Flag(
+      .logging, "enable-log-rotation", .boolean, "false", acts: true,
+      "put a full log file by and begin another"),
     Flag(
       .logging, "log-rotation-config-json", .text,
       #"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#,
-      "how to rotate it"),
-    Flag(.logging, "log-format", .text, "json", "'json' or 'console'"),
+      acts: true, "when, and what is kept: megabytes, days, files"),
+    Flag(.logging, "log-format", .text, "json", acts: true, "'json' or 'console'"),
     Flag(.tracing, "experimental-enable-distributed-tracing", .boolean, "false", "tracing"),
     Flag(
       .tracing, "experimental-distributed-tracing-address", .text, "localhost:4317",
@@ -277,7 +281,7 @@ extension Flag {
     Flag(.experimental, "experimental-downgrade-check-time", .duration, "5s", "between checks"),
     Flag(.experimental, "experimental-memory-mlock", .boolean, "false", "hold pages in memory"),
     Flag(
-      .experimental, "experimental-warning-apply-duration", .duration, "100ms",
+      .experimental, "experimental-warning-apply-duration", .duration, "100ms", acts: true,
       "an apply slower than this is logged"),
     Flag(
       .experimental, "experimental-txn-mode-write-with-shared-buffer", .boolean, "true",

@@ -36,6 +36,8 @@ public struct Options: Sendable {
   public var leaseCheckpointPersist: Bool
   public var progressNotifyNanoseconds: UInt64
   public var compactionKeysPerStep: Int
+  /// An apply that takes longer is told.
+  public var slowApplyNanoseconds: UInt64
   public var syncsToDisk: Bool
   /// `simple`, `jwt,…` or nothing.
   public var authToken: String
@@ -46,7 +48,7 @@ public struct Options: Sendable {
   public var selfSignedYears: Int64
   public var reusesPort: Bool
   public var corruption: CorruptionOptions
-  public var logLevel: String
+  public var log: LogOptions
   public var http: HTTPOptions
   /// Flags that were given and that this build does not act on.
   public var ignored: [String]
@@ -64,7 +66,10 @@ public struct Options: Sendable {
 extension Options {
   /// Checks `settings` as etcd does (server/embed/config.go Validate).
   /// Throws the first thing that does not fit, naming the flag.
-  public init(_ settings: Settings) throws(ConfigError) {
+  /// `defaultHost`: the address that others reach this machine by; asked for when it is needed.
+  public init(
+    _ settings: Settings, defaultHost: () -> String? = { nil }
+  ) throws(ConfigError) {
     name = settings.text("name")
     let directory = settings.text("data-dir")
     dataDirectory = directory.isEmpty ? "\(name).etcd" : directory
@@ -106,6 +111,7 @@ extension Options {
     progressNotifyNanoseconds = settings.duration("experimental-watch-progress-notify-interval")
     compactionKeysPerStep = Int(
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
+    slowApplyNanoseconds = settings.duration("experimental-warning-apply-duration")
     syncsToDisk = !settings.flag("unsafe-no-fsync")
     authToken = settings.text("auth-token")
     let tokenSeconds = settings.number("auth-token-ttl")
@@ -116,10 +122,12 @@ extension Options {
     selfSignedYears = settings.number("self-signed-cert-validity")
     reusesPort = settings.flag("socket-reuse-port")
     corruption = CorruptionOptions(settings)
-    logLevel = settings.text("log-level")
+    log = try LogOptions(settings)
     http = try HTTPOptions(settings)
     ignored = Flag.all.filter { !$0.acts && settings.isGiven($0.name) }.map(\.name)
     notes = settings.notes
+    initialCluster = []
+    advertiseDefaultHost(defaultHost)
     initialCluster = try Self.initialCluster(settings, name: name, advertised: advertisePeer)
     try validate(settings)
     try validateTLS(settings)
@@ -242,19 +250,6 @@ extension Options {
       throw ConfigError(
         "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", "
           + "\"discovery\" or \"discovery-srv\"")
-    }
-    let logger = settings.text("logger")
-    guard logger == "zap" else {
-      throw ConfigError(
-        logger == "capnslog"
-          ? "--logger=capnslog is removed in v3.5" : "unknown logger option \"\(logger)\"")
-    }
-    guard ["debug", "info", "warn", "error", "panic", "fatal"].contains(logLevel) else {
-      throw ConfigError("unrecognized level: \"\(logLevel)\" [--log-level]", exitStatus: 2)
-    }
-    let outputs = settings.list("log-outputs")
-    if outputs.count > 1, outputs.contains("default") {
-      throw ConfigError("multi logoutput for \"default\" is not supported yet [--log-outputs]")
     }
     if settings.text("experimental-compact-hash-check-time").hasPrefix("-")
       || settings.duration("experimental-compact-hash-check-time") == 0

@@ -123,7 +123,7 @@ private func content(_ json: JSON, _ field: FieldShape) throws(BadRequest) -> [U
   }
   guard field.kind == .bytes else { return [UInt8](text.utf8) }
   do throws(Base64.IllegalInput) {
-    return try Base64.decode(text)
+    return try Base64.decode(lenient: [UInt8](text.utf8))
   } catch {
     throw BadRequest(saying: "illegal base64 data at input byte \(error.place)")
   }

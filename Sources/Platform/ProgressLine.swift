@@ -13,6 +13,13 @@ public struct ProgressLine {
     width = text.count
   }
 
+  /// Leaves what was shown last.
+  public mutating func end() {
+    guard width > 0 else { return }
+    Console.write("\n", toError: true)
+    width = 0
+  }
+
   public mutating func clear() {
     guard width > 0 else { return }
     show("")

@@ -14,8 +14,8 @@ public struct ReplicaConfig: Sendable {
   public var quotaBytes: Int64
   /// In nanoseconds: by how much a new leader extends every lease.
   public var electionTimeout: UInt64
-  /// Seconds since any epoch, at the start: see `RequestIDs`.
-  public var startSeconds: UInt64
+  /// Milliseconds since any epoch, at the start: see `RequestIDs`.
+  public var startMilliseconds: UInt64
   /// How many lease revocations one tick proposes at most.
   public var revocationsMax: Int
   /// Whether changes that endanger a quorum are refused.
@@ -31,13 +31,13 @@ public struct ReplicaConfig: Sendable {
 
   public init(
     member: NodeID, cluster: ClusterID, quotaBytes: Int64, electionTimeout: UInt64,
-    startSeconds: UInt64, revocationsMax: Int, strictReconfiguration: Bool
+    startMilliseconds: UInt64, revocationsMax: Int, strictReconfiguration: Bool
   ) {
     self.member = member
     self.cluster = cluster
     self.quotaBytes = quotaBytes
     self.electionTimeout = electionTimeout
-    self.startSeconds = startSeconds
+    self.startMilliseconds = startMilliseconds
     self.revocationsMax = revocationsMax
     self.strictReconfiguration = strictReconfiguration
   }
@@ -116,7 +116,7 @@ public struct Replica<B: Backend>: ~Copyable {
     appliedIndex = applied.index
     appliedTerm = applied.term
     ids = RequestIDs(
-      member: config.member, startSeconds: config.startSeconds, loop: RequestIDs.loopsMax)
+      member: config.member, startMilliseconds: config.startMilliseconds, loop: RequestIDs.loopsMax)
     saveAccess()
   }
 

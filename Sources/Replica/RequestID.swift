@@ -1,8 +1,9 @@
 public import Basics
 
 /// Makes the IDs by which completions find their way back: 16 bits of the member, 44 that count
-/// from the second of the start, 4 for the io loop. An ID is not made twice within a run, nor
-/// after a restart unless 65,536 a second were made before.
+/// from the millisecond of the start in steps of 256, 4 for the io loop. An ID is not made twice
+/// within a run, nor after a restart, unless more than 256 a millisecond were made before. etcd
+/// counts likewise (pkg/idutil).
 public struct RequestIDs: Sendable {
   /// How many loops can be told apart; the last number is the replica's own.
   public static let loopsMax = 15
@@ -11,16 +12,25 @@ public struct RequestIDs: Sendable {
   private let loop: UInt64
   private var count: UInt64
 
-  /// `startSeconds`: the time of the start, any epoch; `loop`: 0 to 15.
-  public init(member: NodeID, startSeconds: UInt64, loop: Int) {
+  /// `startMilliseconds`: the time of the start, any epoch; `loop`: 0 to 15.
+  public init(member: NodeID, startMilliseconds: UInt64, loop: Int) {
     precondition(loop >= 0 && loop <= RequestIDs.loopsMax)
     prefix = RequestIDs.prefix(of: member)
     self.loop = UInt64(loop)
-    count = (startSeconds & 0xfff_ffff) << 16
+    count = startMilliseconds << 8 & RequestIDs.countMask
   }
 
+  /// IDs of the same member and loop that come half the range behind, where nobody else is.
+  public func distant() -> RequestIDs {
+    var other = self
+    other.count = (count &+ (RequestIDs.countMask / 2)) & RequestIDs.countMask
+    return other
+  }
+
+  private static let countMask: UInt64 = 0xfff_ffff_ffff
+
   public mutating func next() -> UInt64 {
-    count = (count &+ 1) & 0xfff_ffff_ffff
+    count = (count &+ 1) & RequestIDs.countMask
     return prefix << 48 | count << 4 | loop
   }
 

@@ -15,11 +15,12 @@ struct ApplyThread: ~Copyable {
     var batchNanoseconds: UInt64
     var batchOperationsMax: Int
     var compactionKeysPerStep: Int
+    var slowNanoseconds: UInt64
     var snapshotCount: UInt64
     /// Published once, when there is a leader.
     var publication: Member
     var serverVersion: ClusterVersion
-    var startSeconds: UInt64
+    var startMilliseconds: UInt64
     /// Nil: history is compacted only when asked for.
     var compaction: AutoCompactor.Mode?
   }
@@ -81,9 +82,10 @@ struct ApplyThread: ~Copyable {
     self.snapshotIndex = snapshotIndex
     outcome = Outcome(loops: shared.loops.count + 1)
     let member = shared.board.withLock { $0.status.member }
-    // The replica's own number: answers to these go nowhere.
+    // The replica's own number, far from the replica's IDs: answers to these go nowhere.
     ids = RequestIDs(
-      member: member, startSeconds: settings.startSeconds &+ 1, loop: RequestIDs.loopsMax)
+      member: member, startMilliseconds: settings.startMilliseconds, loop: RequestIDs.loopsMax
+    ).distant()
   }
 
   consuming func run() {
@@ -206,8 +208,16 @@ struct ApplyThread: ~Copyable {
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
+    let took = Clock.monotonic() - start
     shared.metrics.noteApplied(
-      before, shared.replica.tally.applied, nanoseconds: Clock.monotonic() - start)
+      before, shared.replica.tally.applied, nanoseconds: took, slow: settings.slowNanoseconds)
+    if took > settings.slowNanoseconds {
+      shared.log.warn(
+        "apply request took too long", ("took", Logger.milliseconds(took)),
+        ("expected-duration", Logger.milliseconds(settings.slowNanoseconds)),
+        ("requests", String(entries.count)),
+        ("applied-index", String(shared.replica.appliedIndex.rawValue)))
+    }
     appliedIndex = shared.replica.appliedIndex
     shared.metrics.proposalsApplied.add(entries.count)
     if dirtySince == nil { dirtySince = now }

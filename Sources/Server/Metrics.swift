@@ -122,7 +122,8 @@ final class Metrics: Sendable {
 
   /// Counts what a batch of entries applied, from the counts before and after: each for its share
   /// of the time, since a look at the clock for each would cost more than most of them do.
-  func noteApplied(_ before: [Int], _ after: [Int], nanoseconds: UInt64) {
+  /// `slow`: a batch that takes longer counts as slow.
+  func noteApplied(_ before: [Int], _ after: [Int], nanoseconds: UInt64, slow: UInt64) {
     var total = 0
     for place in after.indices { total += after[place] - before[place] }
     guard total > 0 else { return }
@@ -131,11 +132,9 @@ final class Metrics: Sendable {
       applied[place / 2][place % 2].observe(
         nanoseconds: each, times: after[place] - before[place])
     }
-    if each > Self.slowNanoseconds { slowApplies.add(total) }
+    // Of entries that are slow together at least one is.
+    if nanoseconds > slow { slowApplies.add(each > slow ? total : 1) }
   }
-
-  /// etcd: `--experimental-warning-apply-duration`.
-  private static let slowNanoseconds: UInt64 = 100_000_000
 }
 
 /// What one loop has counted.

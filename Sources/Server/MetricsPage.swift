@@ -35,8 +35,11 @@ struct MetricsPage {
     page.addStore(board, shared.metrics)
     page.addDisk(shared.metrics)
     page.addLoops(shared.loops.map { $0.report.withLock { $0 } }, board, shared.metrics)
-    page.addPeers(shared.metrics.peers)
+    page.addPeers(shared.metrics.peers, of: board.status.member)
     page.addProcess(startedAt: shared.startedAt, shared.metrics)
+    page.counter(
+      "martlet_log_lines_dropped_total", "Lines of the log that were not taken in time.",
+      shared.log.dropped)
     return page.bytes
   }
 

@@ -42,6 +42,7 @@ struct RaftThread: ~Copyable {
   /// Members that there is a stream to, as of this wake.
   private(set) var linked: [NodeID] = []
   var questions: [(index: LogIndex, queries: [Query])] = []
+  var heartbeats = HeartbeatTimes()
   private var nextTick: UInt64 = 0
   private var startedAt: UInt64 = 0
   private var mayAdvance: Bool
@@ -158,6 +159,18 @@ struct RaftThread: ~Copyable {
     }
   }
 
+  private func tell(_ standing: Standing, _ before: NodeID) {
+    let own = ("local-member-id", String(core.config.id.rawValue, radix: 16))
+    let term = ("term", String(standing.term.rawValue))
+    if standing.leader == .none {
+      shared.log.warn(
+        "raft: lost leader", own, ("leader", String(before.rawValue, radix: 16)), term)
+    } else {
+      shared.log.info(
+        "raft: elected leader", own, ("leader", String(standing.leader.rawValue, radix: 16)), term)
+    }
+  }
+
   private mutating func changed(_ standing: Standing) {
     for loop in reads.indices { reads[loop] = (0, 0) }
     let before = shared.board.withLock { board in
@@ -169,11 +182,7 @@ struct RaftThread: ~Copyable {
       if standing.leader != .none, standing.leader != before { board.leaderChanges += 1 }
       return before
     }
-    if before != standing.leader {
-      shared.log.info(
-        "raft: the leader changed", ("leader", String(standing.leader.rawValue, radix: 16)),
-        ("term", String(standing.term.rawValue)))
-    }
+    if before != standing.leader { tell(standing, before) }
     shared.apply.post(.standing(standing))
     for loop in shared.loops { loop.box.post(.wake) }
     shared.peers.box.post(.wake)

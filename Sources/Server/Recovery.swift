@@ -26,7 +26,7 @@ final class Recovery {
   private let snapshots: SnapshotStore<OSDisk>
   private var recovered = Recovered()
   private var snapshot: Snapshot?
-  private let startSeconds = Clock.wall() / 1_000_000_000
+  private let startMilliseconds = Clock.wall() / 1_000_000
 
   let opening: ReplicaOpening
   let snapshotFiles: SnapshotFiles
@@ -76,7 +76,7 @@ final class Recovery {
     try identity.check(recovered.entries, options, directory)
     self.identity = identity
     snapshotFiles = SnapshotFiles(directory: directory.snap)
-    opening = ReplicaOpening(options, identity, startSeconds)
+    opening = ReplicaOpening(options, identity, startMilliseconds)
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
     } catch {
@@ -250,11 +250,12 @@ final class Recovery {
     let settings = ApplyThread.Settings(
       batchNanoseconds: options.batchNanoseconds,
       batchOperationsMax: options.batchOperationsMax,
-      compactionKeysPerStep: options.compactionKeysPerStep, snapshotCount: options.snapshotCount,
+      compactionKeysPerStep: options.compactionKeysPerStep,
+      slowNanoseconds: options.slowApplyNanoseconds, snapshotCount: options.snapshotCount,
       publication: Member(
         id: identity.member, name: options.name, peerURLs: options.advertisePeer.map(\.text),
         clientURLs: options.advertiseClient.map(\.text), isLearner: false),
-      serverVersion: ClusterVersion(Server.etcdVersion)!, startSeconds: startSeconds,
+      serverVersion: ClusterVersion(Server.etcdVersion)!, startMilliseconds: startMilliseconds,
       compaction: AutoCompactor.Mode(options.compaction))
     let recovered = recovered
     let raftConfig = config
@@ -262,8 +263,9 @@ final class Recovery {
     let seed = Clock.wall() ^ identity.member.rawValue
     let raftSettings = RaftThread.Settings(
       tickNanoseconds: tick, electionTicks: config.electionTicks,
-      // The upper half of a context is the time of the start: none is ever used again.
-      firstContext: startSeconds << 32,
+      // Contexts begin with the millisecond of the start: none is ever used again, but for a
+      // member that made more than a million in each.
+      firstContext: startMilliseconds << 20,
       advancesFirstElection: options.initialElectionTickAdvance,
       requestNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000)
     _ = Thread.start("raft") {

@@ -11,7 +11,7 @@ struct ReplicaOpening: Sendable {
   private let lessor: LessorConfig
   private let config: ReplicaConfig
 
-  init(_ options: Options, _ identity: Identity, _ startSeconds: UInt64) {
+  init(_ options: Options, _ identity: Identity, _ startMilliseconds: UInt64) {
     // etcd: a lease outlasts one and a half elections.
     let ttlMin = Int64((3 * options.electionMilliseconds / 2 + 999) / 1000)
     var lessor = LessorConfig(
@@ -22,7 +22,7 @@ struct ReplicaOpening: Sendable {
     var config = ReplicaConfig(
       member: identity.member, cluster: identity.cluster, quotaBytes: options.quotaBytes,
       electionTimeout: UInt64(options.electionMilliseconds) * 1_000_000,
-      startSeconds: startSeconds, revocationsMax: 500,
+      startMilliseconds: startMilliseconds, revocationsMax: 500,
       strictReconfiguration: options.strictReconfigCheck)
     config.hashesCompactions = options.corruption.hashesCompactions
     config.tokenKind = TokenProvider.kind(options)

@@ -33,7 +33,19 @@ public enum Server {
     } catch {
       throw StartError("signals: \(error)")
     }
-    let log = Logger(level: options.logLevel)
+    let log = try Logger(options.log)
+    defer { log.flush() }
+    do throws(StartError) {
+      try run(options, log, signals, startedAt)
+    } catch {
+      if !log.isOnStandardError { log.error("the server could not start", ("error", error.text)) }
+      throw error
+    }
+  }
+
+  private static func run(
+    _ options: Options, _ log: Logger, _ signals: Int32, _ startedAt: UInt64
+  ) throws(StartError) {
     for flag in options.ignored {
       log.warn("this flag is understood and does nothing here yet", ("flag", "--\(flag)"))
     }
@@ -159,7 +171,7 @@ public enum Server {
       _ = Thread.start("io-\(number)") {
         var services = Services<LMDBBackend>(
           status: status, limits: limits, loop: number,
-          startSeconds: Clock.wall() / 1_000_000_000, seed: seed, digest: sha1,
+          startMilliseconds: Clock.wall() / 1_000_000, seed: seed, digest: sha1,
           tokens: provider.settings)
         if timesCalls { services.timeCalls() }
         do {

@@ -6,6 +6,9 @@ internal import WAL
 /// Owns the log: one write and one sync for all that waits. What it has not reported written is
 /// not acknowledged. A failure ends the process, since what the disk then holds is unknown.
 struct WALThread: ~Copyable {
+  /// A sync that takes longer is told. etcd: `warnSyncDuration`.
+  private static let slowNanoseconds: UInt64 = 1_000_000_000
+
   private var wal: Log<OSDisk>
   private let snapshots: SnapshotStore<OSDisk>
   private let shared: Shared
@@ -67,8 +70,10 @@ struct WALThread: ~Copyable {
       try wal.sync()
       let took = Clock.monotonic() - start
       shared.metrics.walSync.observe(nanoseconds: took)
-      if took > 1_000_000_000 {
-        shared.log.warn("slow fdatasync of the log", ("took", "\(took / 1_000_000)ms"))
+      if took > Self.slowNanoseconds {
+        shared.log.warn(
+          "slow fdatasync", ("took", Logger.milliseconds(took)),
+          ("expected-duration", Logger.milliseconds(Self.slowNanoseconds)))
       }
     }
     shared.metrics.walBytes.set(wal.bytesWritten)

@@ -104,7 +104,7 @@ public struct Services<B: Backend>: ~Copyable {
   /// `status` says at which revision the changes that `events` will bring begin.
   /// `loop`: this loop's number, 0 to 14. `digest`: SHA-1, for the IDs of members to be added.
   public init(
-    status: MemberStatus, limits: Limits, loop: Int, startSeconds: UInt64, seed: UInt64,
+    status: MemberStatus, limits: Limits, loop: Int, startMilliseconds: UInt64, seed: UInt64,
     digest: @escaping Digest, tokens: TokenSettings = TokenSettings()
   ) {
     precondition(loop < RequestIDs.loopsMax)
@@ -113,7 +113,7 @@ public struct Services<B: Backend>: ~Copyable {
     self.digest = digest
     self.tokens = tokens
     random = Random(seed: seed)
-    ids = RequestIDs(member: status.member, startSeconds: startSeconds, loop: loop)
+    ids = RequestIDs(member: status.member, startMilliseconds: startMilliseconds, loop: loop)
     lastLeader = status.leader
     hub = WatchHub(
       limits: limits.watch, currentRevision: status.revision,

@@ -21,7 +21,7 @@ enum Martlet {
         Console.write("etcd Version: \(Server.etcdVersion)\nMartlet Version: \(Server.version)\n")
         return
       }
-      let options = try Options(settings)
+      let options = try Options(settings, defaultHost: Machine.defaultHost)
       serve(options)
     } catch {
       Console.write("\(error.text)\n", toError: true)

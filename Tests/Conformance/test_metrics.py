@@ -2,14 +2,17 @@
 
 import re
 import time
+import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from cluster import Cluster, Member, wait_until
 from harness import paths
 from harness.protos import Client, messages
-from harness.server import Server
+from harness.server import Server, free_ports
 from rpc import Stream
 
 FLAGS = ["--metrics", "extensive"]
@@ -183,3 +186,165 @@ def test_counts_are_etcds(pages: tuple[Page, Page, Page]) -> None:
                  "etcd_debugging_mvcc_total_put_size_in_bytes",
                  "etcd_debugging_server_lease_expired_total", "etcd_mvcc_txn_total"):
         assert ours.total(name) == etcd.total(name), name
+
+
+# The rest of what dashboards read moves only where members come and go.
+PEERS = """
+etcd_network_peer_sent_bytes_total etcd_network_peer_received_bytes_total
+etcd_network_peer_round_trip_time_seconds_count etcd_network_peer_sent_failures_total
+etcd_network_disconnected_peers_total etcd_mvcc_db_total_size_in_bytes
+etcd_mvcc_db_total_size_in_use_in_bytes etcd_network_snapshot_send_success
+etcd_network_snapshot_send_total_duration_seconds_count etcd_snap_fsync_duration_seconds_count
+etcd_debugging_snap_save_total_duration_seconds_count
+""".split()
+RECEIVED = """
+etcd_network_snapshot_receive_success etcd_network_snapshot_receive_total_duration_seconds_count
+etcd_snap_db_fsync_duration_seconds_count etcd_snap_db_save_total_duration_seconds_count
+""".split()
+# Seen above zero at some time, and at zero in the end.
+PASSING = """
+etcd_network_snapshot_send_inflights_total etcd_network_snapshot_receive_inflights_total
+etcd_server_proposals_pending
+etcd_debugging_mvcc_slow_watcher_total etcd_debugging_mvcc_pending_events_total
+""".split()
+
+
+class Story:
+    """Three members: one is killed, falls behind the log and takes a snapshot of a hundred
+    megabytes; then two are killed and nothing can be written."""
+
+    def __init__(self) -> None:
+        self.peaks: Counter[str] = Counter()
+        flags = ["--snapshot-count=10", "--experimental-snapshot-catchup-entries=5"]
+        with Cluster(["martlet"] * 3, flags=flags) as self.cluster:
+            # Scraped before they serve clients too.
+            for member, port in zip(self.cluster.members, free_ports(3), strict=True):
+                member.metrics_url = f"http://127.0.0.1:{port}/metrics"
+                member.flags += ["--listen-metrics-urls", f"http://127.0.0.1:{port}"]
+            self.cluster.start()
+            self.leader = self.cluster.leader()
+            self.follower = next(e for e in self.cluster.members if e is not self.leader)
+            self.before = self.page(self.leader)
+            self.fall_behind()
+            self.watch_slowly()
+            self.lose_the_quorum()
+
+    def page(self, member: Member) -> Page:
+        with urllib.request.urlopen(member.metrics_url, timeout=20) as answer:
+            found = Page(answer.read().decode())
+        for name in PASSING:
+            self.peaks[name] = max(self.peaks[name], int(found.total(name)))
+        return found
+
+    def fall_behind(self) -> None:
+        self.follower.kill()
+        for number in range(100):
+            self.leader.put(f"k{number}", "v" * 1_000_000)
+        self.follower.spawn()
+
+        def is_taken() -> bool:
+            try:
+                received = self.page(self.follower)
+            except OSError:
+                return False
+            return (received.total(RECEIVED[0]) > 0
+                    and received.total("etcd_server_snapshot_apply_in_progress_total") == 0)
+
+        def is_sent() -> bool:
+            return self.page(self.leader).total("etcd_network_snapshot_send_success") > 0
+
+        with ThreadPoolExecutor(2) as pool:
+            for seen in [pool.submit(wait_until, is_taken, "a snapshot arrives", 60),
+                         pool.submit(wait_until, is_sent, "a snapshot is sent", 60)]:
+                seen.result()
+        self.follower.wait_ready()
+        self.cluster.settle()
+        self.after, self.received = self.page(self.leader), self.page(self.follower)
+
+    def watch_slowly(self) -> None:
+        """All history, for a client that does not read."""
+        m, client = messages().rpc, Client(self.leader.address)
+        watch = client.watch.Watch(iter([m.WatchRequest(create_request=m.WatchCreateRequest(
+            key=b"\0", range_end=b"\0", start_revision=1))]))
+
+        def is_behind() -> bool:
+            found = self.page(self.leader)
+            return all(found.total(name) > 0 for name in PASSING[-2:])
+
+        wait_until(is_behind, "a watcher is behind")
+        self.open = self.page(self.leader)
+        watch.cancel()
+        client.close()
+        wait_until(lambda: not is_behind(), "the watcher is gone")
+
+    def lose_the_quorum(self) -> None:
+        for member in self.cluster.members:
+            if member is not self.leader:
+                member.kill()
+        wait_until(lambda: self.page(self.leader).total("etcd_server_has_leader") == 0, "no leader")
+        with ThreadPoolExecutor(1) as pool:
+            put = pool.submit(self.leader.put, "a", "b", 30)
+            wait_until(lambda: self.page(self.leader).total("etcd_server_proposals_pending") > 0,
+                       "a proposal waits")
+            with pytest.raises(grpc.RpcError):
+                put.result()
+        wait_until(lambda: self.page(self.leader).total("etcd_server_proposals_pending") == 0,
+                   "none waits")
+        self.lost = self.page(self.leader)
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    return Story()
+
+
+def test_what_other_members_move(story: Story) -> None:
+    for name in PEERS:
+        assert story.after.total(name) > story.before.total(name), name
+    for name in RECEIVED:
+        assert story.received.total(name) > 0, name
+    for name in PASSING:
+        assert story.peaks[name] > 0 and story.lost.total(name) == 0, name
+
+
+def test_what_leaders_move(story: Story) -> None:
+    for name in ("etcd_server_is_leader", "etcd_server_has_leader"):
+        assert (story.after.total(name), story.lost.total(name)) == (1, 0), name
+    assert story.received.total("etcd_server_is_leader") == 0
+    failed = "etcd_server_proposals_failed_total"
+    assert story.lost.total(failed) > story.before.total(failed)
+    for name in ("process_open_fds", "process_resident_memory_bytes"):
+        assert story.open.total(name) != story.before.total(name), name
+
+
+def test_a_learner_says_so() -> None:
+    with Cluster(["martlet"]) as cluster:
+        cluster.start()
+        learner = cluster.add("martlet", 2, learner=True)
+        learner.wait_ready()
+        wait_until(lambda: "\netcd_server_is_learner 1\n" in learner.http("/metrics")[1],
+                   "a learner")
+        assert "\netcd_server_is_learner 0\n" in cluster[1].http("/metrics")[1]
+
+
+def test_what_is_said_of_peers_is_etcds() -> None:
+    found = []
+    for kind in ("etcd", "martlet"):
+        with Cluster([kind] * 3) as cluster:
+            cluster.start()
+            leader = cluster.leader()
+            next(each for each in cluster.members if each is not leader).kill()
+            for number in range(20):
+                leader.put(f"k{number}", "v")
+            count = "etcd_network_peer_round_trip_time_seconds_count"
+            wait_until(lambda: Page(leader.http("/metrics")[1]).total(count) > 0, "a round trip")
+            found.append(Page(leader.http("/metrics")[1]))
+    etcd, ours = found
+    peers = {name for name in etcd.types if name.startswith("etcd_network_")}
+    assert len(peers) >= 8
+    for name in sorted(peers):
+        assert ours.types.get(name) == etcd.types[name], name
+        if etcd.labels(name):
+            assert ours.labels(name) == etcd.labels(name), name
+        if etcd.types[name] == "histogram":
+            assert ours.bounds(name) == etcd.bounds(name), name

@@ -67,7 +67,7 @@ final class Harness {
     status.unixSeconds = 1_700_000_000
     status.revision = 1
     services = Services(
-      status: status, limits: limits, loop: 0, startSeconds: 7, seed: 1, digest: { $0 + $0 },
+      status: status, limits: limits, loop: 0, startMilliseconds: 7, seed: 1, digest: { $0 + $0 },
       tokens: tokens)
     replica = try Harness.makeReplica(
       backend, quotaBytes: quotaBytes, tokens: tokens.kind,
@@ -91,7 +91,7 @@ final class Harness {
   ) throws -> Replica<MemoryBackend> {
     var config = ReplicaConfig(
       member: Harness.member, cluster: Harness.cluster, quotaBytes: quotaBytes,
-      electionTimeout: Harness.second, startSeconds: 7, revocationsMax: 100,
+      electionTimeout: Harness.second, startMilliseconds: 7, revocationsMax: 100,
       strictReconfiguration: true)
     config.tokenKind = tokens
     config.hashesCompactions = hashesCompactions

@@ -52,7 +52,7 @@ class Authority:
         return subprocess.run(["openssl", *arguments], cwd=self.folder, check=True, text=True,
                               capture_output=True).stdout
 
-    def issue(self, name: str, names: str = "", common_name: str = "") -> Pair:
+    def issue(self, name: str, names: str = "", common_name: str = "", days: int = 365) -> Pair:
         """`names` as openssl has them: `DNS:a,IP:127.0.0.1`."""
         self.run("req", *self.key, "-nodes", "-subj", f"/CN={common_name or name}",
                  "-keyout", f"{name}.key", "-out", f"{name}.csr")
@@ -61,7 +61,7 @@ class Authority:
             (self.folder / f"{name}.ext").write_text(f"subjectAltName={names}\n")
             extension = ["-extfile", f"{name}.ext"]
         self.run("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-                 "-set_serial", str(secrets.randbits(120)), "-days", "365", "-out", f"{name}.crt",
+                 "-set_serial", str(secrets.randbits(120)), "-days", str(days), "-out", f"{name}.crt",
                  *extension)
         return Pair(str(self.folder / f"{name}.crt"), str(self.folder / f"{name}.key"))
 

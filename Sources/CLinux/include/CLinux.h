@@ -44,6 +44,13 @@ void martlet_name_thread(const char *name);
 /* The name of a numeric address; its length, or minus an error number. Waits for DNS. */
 int martlet_reverse(const char *address, char *text, size_t capacity);
 
+/* The address that the main table's default route prefers, or the first one of its interface;
+   its length, or minus an error number. */
+int martlet_default_host(char *text, size_t capacity);
+
+/* Sends a datagram to the socket at `path`; without bytes only asks whether somebody is there. */
+int martlet_send_datagram(const char *path, const void *bytes, size_t count, int waits);
+
 /* Sends `text` to $NOTIFY_SOCKET; 1 when sent, 0 when there is none. */
 int martlet_notify(const char *text);
 

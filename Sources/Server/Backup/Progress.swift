@@ -3,22 +3,19 @@ internal import Platform
 /// A line on the terminal that counts to a hundred; nothing when standard error is none.
 final class Progress {
   private let title: String
-  private let isShown: Bool
+  private var line = ProgressLine()
   private var shown = -1
 
-  init(_ title: String) {
-    self.title = title
-    isShown = Console.errorIsTerminal
-  }
+  init(_ title: String) { self.title = title }
 
   func show(_ percent: Int) {
-    guard isShown, percent != shown else { return }
+    guard percent != shown else { return }
     shown = percent
-    Console.write("\r\(title): \(percent) %", toError: true)
+    line.show("\(title): \(percent) %")
   }
 
   func end() {
-    guard isShown else { return }
-    Console.write("\r\(title): 100 %\n", toError: true)
+    show(100)
+    line.end()
   }
 }

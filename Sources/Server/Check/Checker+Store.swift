@@ -76,7 +76,9 @@ extension Checker {
       throw StartError(error.text)
     }
     let opening = ReplicaOpening(options, try Identity(options), Clock.wall() / 1_000_000_000)
-    _ = try Recovery.open(opening, backend, snapshot, Logger(level: "error"))
+    var log = LogOptions()
+    log.level = "error"
+    _ = try Recovery.open(opening, backend, snapshot, try Logger(log))
   }
 
   /// Whether store, log and snapshot belong together, as a start asks.

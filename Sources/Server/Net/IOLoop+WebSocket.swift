@@ -16,7 +16,7 @@ extension IOLoop {
     var request = request
     request.method = "POST"
     var lines = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    let accept = base64(sha1(Array((key + WebSocketFrame.salt).utf8)))
+    let accept = Base64.encode(sha1(Array((key + WebSocketFrame.salt).utf8)))
     lines += "Sec-WebSocket-Accept: \(String(decoding: accept, as: UTF8.self))\r\n"
     if let token = request.header("sec-websocket-protocol") {
       // The only field that a page can set: it carries the token.

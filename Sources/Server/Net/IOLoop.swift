@@ -113,6 +113,7 @@ struct IOLoop: ~Copyable {
   }
 
   consuming func run() {
+    watchListeners { $0 == .metrics }
     while !isOver {
       wait()
       takeMail()
@@ -164,11 +165,16 @@ struct IOLoop: ~Copyable {
     refreshStatus()
   }
 
-  /// As etcd, serves nobody before the member has published itself.
+  /// As etcd, serves nobody before the member has published itself, but for metrics and health on
+  /// ports of their own.
   private mutating func listen() {
     isListening = true
+    watchListeners { $0 != .metrics }
+  }
+
+  private mutating func watchListeners(_ isMeant: (Listener.Role) -> Bool) {
     do throws(Errno) {
-      try reactor.listen(on: listeners)
+      try reactor.listen(on: listeners.filter { isMeant($0.role) })
     } catch {
       shared.log.fatal("a listener could not be watched", ("error", "\(error)"))
     }

@@ -63,10 +63,12 @@ struct Reactor: ~Copyable {
 
   // MARK: Listeners
 
-  mutating func listen(on listeners: [Listener]) throws(Errno) {
-    self.listeners = listeners
-    for (place, listener) in listeners.enumerated() {
-      try poller.add(listener.fd, .read, token: Self.listenerTokens + UInt64(place))
+  /// Watches these too.
+  mutating func listen(on more: [Listener]) throws(Errno) {
+    for listener in more {
+      try poller.add(
+        listener.fd, .read, token: Self.listenerTokens + UInt64(listeners.count))
+      listeners.append(listener)
     }
   }
 

@@ -28,6 +28,7 @@ extension ApplyThread {
   mutating func begin(_ snapshot: Snapshot) {
     let index = String(snapshot.metadata.index.rawValue)
     shared.log.info("applying snapshot", ("incoming-leader-snapshot-index", index))
+    shared.metrics.snapshotsInProgress.set(1)
     restoring = snapshot
     isRestoreOrdered = false
   }
@@ -60,6 +61,7 @@ extension ApplyThread {
         .restored(revision: store.revision, compactRevision: store.compactRevision))
     }
     announceMembers()
+    shared.metrics.snapshotsInProgress.set(0)
     shared.log.info("applied snapshot", ("snapshot-index", String(index.rawValue)))
   }
 

@@ -67,7 +67,10 @@ struct Courier {
     let log = shared.log
     let handshake = handshake
     let tls = settings.tls
+    let figures = shared.metrics.peers.figures(of: member).snapshotsSent
+    figures.inFlight.add(1)
     _ = Thread.start("snapshot-out") {
+      let start = Clock.monotonic()
       let delivery = SnapshotDelivery(
         message: message, urls: urls, handshake: handshake, source: source, tls: tls)
       var verdict: String?
@@ -76,6 +79,7 @@ struct Courier {
       } catch {
         verdict = error.text
       }
+      figures.ended(since: start, isWhole: verdict == nil)
       let peer = ("remote-peer-id", Handshake.text(member.rawValue))
       if let verdict {
         log.warn("failed to send database snapshot", peer, ("error", verdict))
@@ -99,7 +103,8 @@ struct Courier {
         return !isBusy
       }
       var arrival = SnapshotArrival(
-        parser: handover.take(), settings: settings, handshake: handshake)
+        parser: handover.take(), settings: settings, handshake: handshake,
+        shared.metrics.peers)
       arrival.run(incoming, isFree: isFree, shared)
       if isFree { isReceiving.withLock { $0 = false } }
     }

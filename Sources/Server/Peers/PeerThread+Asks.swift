@@ -97,7 +97,8 @@ extension PeerThread {
       let took = now - ask.startedAt
       guard remote.probe.answered(body, roundTrip: took, wall: Clock.wall()) else { return }
       remote.figures.roundTrips.observe(nanoseconds: took)
-      if remote.probe.isDrifting {
+      if remote.probe.isDrifting, now >= remote.driftToldAt + Limits.driftNanoseconds {
+        remote.driftToldAt = now
         shared.log.warn(
           "prober found high clock drift",
           ("remote-peer-id", Handshake.text(remote.id.rawValue)),

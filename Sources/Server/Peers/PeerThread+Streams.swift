@@ -155,6 +155,7 @@ extension PeerThread {
       link.body.removeAll(keepingCapacity: link.body.capacity <= 4 << 20)
       if link.answer.isComplete { broken(link, "the stream ended") }
     } catch {
+      remote(id)?.figures.receiveFailures.add(1)
       shared.log.warn(
         "a peer's stream cannot be read", ("peer-id", Handshake.text(id.rawValue)),
         ("error", "\(error)"))

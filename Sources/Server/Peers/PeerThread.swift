@@ -21,7 +21,7 @@ struct PeerThread: ~Copyable {
     var members: PeerMembers
     /// Members of a cluster that is being joined, before the log has told of them.
     var acquaintances: [Membership.Member]
-    var startSeconds: UInt64
+    var startMilliseconds: UInt64
     /// How long a request of a client may wait for the leader's answer.
     var forwardNanoseconds: UInt64
     var courier: Courier.Settings
@@ -32,6 +32,8 @@ struct PeerThread: ~Copyable {
     static let tickNanoseconds: UInt64 = 100_000_000
     /// Between two looks at the others' versions. etcd: `monitorVersionInterval`.
     static let versionNanoseconds: UInt64 = 5_000_000_000
+    /// Between two lines on clocks that are apart. etcd: `statusMonitoringInterval`.
+    static let driftNanoseconds: UInt64 = 30_000_000_000
     /// Before a question for the leader is asked again.
     static let forwardRetryNanoseconds: UInt64 = 50_000_000
     static let forwardsMax = 16_384
@@ -90,7 +92,7 @@ struct PeerThread: ~Copyable {
     members = settings.members
     acquaintances = settings.acquaintances
     ids = RequestIDs(
-      member: settings.handshake.member, startSeconds: settings.startSeconds,
+      member: settings.handshake.member, startMilliseconds: settings.startMilliseconds,
       loop: shared.peerLoop)
     courier = Courier(shared, settings.courier, settings.handshake)
     corruption = CorruptionMonitor(settings.corruption, now: Clock.monotonic())
@@ -196,6 +198,7 @@ struct PeerThread: ~Copyable {
 
   func activate(_ remote: Remote) -> Bool {
     guard remote.activity.activate(now) else { return false }
+    remote.figures.active.set(1)
     shared.log.info("peer became active", ("peer-id", Handshake.text(remote.id.rawValue)))
     return true
   }
@@ -207,6 +210,8 @@ struct PeerThread: ~Copyable {
   mutating func noteInactive(_ remote: Remote, _ why: String) {
     guard remote.activity.deactivate() else { return }
     activeChanged = true
+    remote.figures.active.set(0)
+    remote.figures.losses.add(1)
     shared.log.warn(
       "peer became inactive (message send to peer failed)",
       ("peer-id", Handshake.text(remote.id.rawValue)), ("error", why))

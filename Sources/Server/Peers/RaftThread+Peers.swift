@@ -12,7 +12,10 @@ extension RaftThread {
   /// Sends what may go out beside the write, before the write is handed on, and keeps the rest
   /// until it is durable.
   mutating func send(_ output: borrowing Output) {
-    if !output.messages.isEmpty { shared.peers.box.post(.messages(joined(output.messages))) }
+    if !output.messages.isEmpty {
+      checkHeartbeats(output.messages)
+      shared.peers.box.post(.messages(joined(output.messages)))
+    }
     if let mark = output.mark, !output.then.isEmpty { held.append((mark, output.then)) }
     if let mark = output.mark, let snapshot = output.snapshot {
       restoring.append((mark, snapshot))

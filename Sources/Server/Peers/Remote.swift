@@ -28,6 +28,8 @@ final class Remote {
   /// Messages were lost since the raft thread was last told.
   var isLossy = false
   var wasRefused = false
+  /// When it was last told that the clocks are apart; long ago at first.
+  var driftToldAt: UInt64 = 0
 
   let figures: PeerFigures
 

@@ -51,8 +51,16 @@ struct SnapshotArrival: ~Copyable {
   private var message: Message?
   private var file: Int32 = -1
   private var bytes = 0
+  private let startedAt = Clock.monotonic()
+  /// Whom it comes from, once that is known.
+  private var figures: SnapshotFigures?
+  private let peers: PeerMetrics
 
-  init(parser: consuming RequestParser, settings: Courier.Settings, handshake: Handshake) {
+  init(
+    parser: consuming RequestParser, settings: Courier.Settings, handshake: Handshake,
+    _ peers: PeerMetrics
+  ) {
+    self.peers = peers
     self.parser = parser
     files = SnapshotFiles(directory: settings.directory)
     syncs = settings.syncs
@@ -76,13 +84,17 @@ struct SnapshotArrival: ~Copyable {
       do throws(Failure) {
         guard isFree else { throw .refused(PeerRefusal(503, "another snapshot is received")) }
         let message = try receive(&exchange)
-        try make(message.snapshot)
+        let synced = try make(message.snapshot)
+        shared.metrics.databaseSync.observe(nanoseconds: synced)
+        shared.metrics.databaseSave.observe(nanoseconds: Clock.monotonic() - startedAt)
         shared.log.info(
           "received and saved database snapshot",
           ("remote-snapshot-sender-id", Handshake.text(message.message.from.rawValue)),
           ("incoming-snapshot-index", String(message.snapshot.metadata.index.rawValue)),
           ("incoming-snapshot-size-bytes", String(bytes)))
         shared.raft.post(.messages([message.message]))
+        figures?.ended(since: startedAt, isWhole: true)
+        figures = nil
         try answer(PeerAnswer(204, "", []), &exchange)
       } catch {
         guard case .refused(let refusal) = error else { throw error }
@@ -90,6 +102,7 @@ struct SnapshotArrival: ~Copyable {
         throw error
       }
     } catch {
+      figures?.ended(since: startedAt, isWhole: false)
       let text =
         switch error {
         case .refused(let refusal): refusal.text
@@ -171,6 +184,8 @@ struct SnapshotArrival: ~Copyable {
       throw .refused(.notSnapshot)
     }
     message = decoded
+    figures = peers.figures(of: decoded.from).snapshotsReceived
+    figures?.inFlight.add(1)
     try write(held.rawSpan.extracting(end..<held.count))
   }
 
@@ -184,8 +199,10 @@ struct SnapshotArrival: ~Copyable {
 
   // MARK: The store
 
-  /// Makes a store of the file, under its own name only when it is whole.
-  private func make(_ snapshot: Snapshot) throws(Failure) {
+  /// Makes a store of the file, under its own name only when it is whole. How long the sync of
+  /// the store took, in nanoseconds.
+  private func make(_ snapshot: Snapshot) throws(Failure) -> UInt64 {
+    let synced: UInt64
     do throws(ReceivedStore.Failure) {
       let file = file
       let source = BoltSource(size: bytes) { offset, count, bytes throws(BoltError) in
@@ -195,7 +212,7 @@ struct SnapshotArrival: ~Copyable {
           throw BoltError(page: nil, "\(error)")
         }
       }
-      try ReceivedStore.run(source, to: incomingStore)
+      synced = try ReceivedStore.run(source, to: incomingStore)
     } catch {
       throw .refused(PeerRefusal(500, "failed to save KV snapshot (\(error.text))"))
     }
@@ -208,6 +225,7 @@ struct SnapshotArrival: ~Copyable {
       throw .refused(PeerRefusal(500, "failed to save KV snapshot (\(error))"))
     }
     LMDBBackend.remove(incomingStore)
+    return synced
   }
 }
 
@@ -233,13 +251,14 @@ enum ReceivedStore {
   }
 
   /// Reads every page of `source`; the store at `path`, which is new, is durable in the end.
-  /// Buckets that are not etcd's are left out.
-  static func run(_ source: BoltSource, to path: String) throws(Failure) {
+  /// Buckets that are not etcd's are left out. How long the sync took, in nanoseconds.
+  static func run(_ source: BoltSource, to path: String) throws(Failure) -> UInt64 {
     let backend: LMDBBackend
     do throws(BackendError) { backend = try LMDBBackend.open(path: path, syncs: false) } catch {
       throw .backend(error)
     }
     try fill(backend, source)
+    let start = Clock.monotonic()
     do throws(Errno) {
       let file = try FileSystem.open(path, creates: false)
       defer { FileSystem.close(file) }
@@ -247,6 +266,7 @@ enum ReceivedStore {
     } catch {
       throw .disk(error)
     }
+    return Clock.monotonic() - start
   }
 
   private static func fill(

@@ -23,7 +23,7 @@ extension Server {
           side: .peer, listeners: listeners, dials: tls,
           checksNames: !options.peerTLS.skipsNameCheck)),
       members: recovered.members, acquaintances: identity.acquaintances,
-      startSeconds: Clock.wall() / 1_000_000_000,
+      startMilliseconds: Clock.wall() / 1_000_000,
       forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
       courier: Courier.Settings(
         directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk, tls: tls),

@@ -28,10 +28,11 @@ struct ApplyState {
   var configuration: ConfState?
   var lateIndex: WriteBatch?
 
-  init(snapshotIndex: LogIndex, member: NodeID, startSeconds: UInt64) {
+  init(snapshotIndex: LogIndex, member: NodeID, startMilliseconds: UInt64) {
     self.snapshotIndex = snapshotIndex
     ids = RequestIDs(
-      member: member, startSeconds: startSeconds, loop: RequestIDs.loopsMax)
+      member: member, startMilliseconds: startMilliseconds, loop: RequestIDs.loopsMax
+    ).distant()
   }
 }
 

@@ -194,7 +194,7 @@ extension Process {
     limits.catchUpBytesMax = options.catchUpBytes
     let services = Services<MemoryBackend>(
       status: status, limits: limits, loop: 0,
-      startSeconds: host.local(world.now) / 1_000_000_000, seed: world.random.next(),
+      startMilliseconds: host.local(world.now) / 1_000_000, seed: world.random.next(),
       digest: Simulation.digest)
     guard let reader = try? host.backend.makeReader() else {
       preconditionFailure("a backend in memory gives readers")

@@ -159,7 +159,7 @@ extension Process {
         revocationsPerSecond: 1000, checkpointInterval: options.leaseCheckpoint),
       config: ReplicaConfig(
         member: host.id, cluster: world.cluster, quotaBytes: -1, electionTimeout: election,
-        startSeconds: host.local(world.now) / 1_000_000_000, revocationsMax: 500,
+        startMilliseconds: host.local(world.now) / 1_000_000, revocationsMax: 500,
         strictReconfiguration: true)
     ) { _ in }
   }

@@ -129,14 +129,14 @@ final class Process {
     self.world = world
     self.host = host
     run = host.run
-    let seconds = host.local(world.now) / 1_000_000_000
-    // The upper half of a context is the time of the start: none is ever used again.
-    nextContext = seconds << 32
+    let milliseconds = host.local(world.now) / 1_000_000
+    // Contexts begin with the time of the start: none is ever used again.
+    nextContext = milliseconds << 20
     nextTick = host.local(world.now) + world.options.tick
     snapshots = SnapshotStore(host.disk, directory: Paths.snap)
     status = parts.status
     apply = ApplyState(
-      snapshotIndex: parts.snapshotIndex, member: host.id, startSeconds: seconds &+ 1)
+      snapshotIndex: parts.snapshotIndex, member: host.id, startMilliseconds: milliseconds)
     reader = parts.reader
     core = parts.core
     wal = parts.wal
