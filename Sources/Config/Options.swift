@@ -36,6 +36,9 @@ public struct Options: Sendable {
   public var leaseCheckpointPersist: Bool
   public var progressNotifyNanoseconds: UInt64
   public var compactionKeysPerStep: Int
+  /// The store is defragmented when its file is larger than so many times what is in use; 0:
+  /// only when asked for.
+  public var defragmentFactor: Int
   public var syncsToDisk: Bool
   /// `simple`, `jwt,…` or nothing.
   public var authToken: String
@@ -105,6 +108,7 @@ extension Options {
     progressNotifyNanoseconds = settings.duration("experimental-watch-progress-notify-interval")
     compactionKeysPerStep = Int(
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
+    defragmentFactor = Int(clamping: settings.number("auto-defrag-factor"))
     syncsToDisk = !settings.flag("unsafe-no-fsync")
     authToken = settings.text("auth-token")
     let tokenSeconds = settings.number("auth-token-ttl")
