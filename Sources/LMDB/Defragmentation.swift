@@ -138,6 +138,8 @@ public final class Defragmentation: Sendable {
     _ work: inout Work, _ bytesMax: Int, _ batch: inout WriteBatch
   ) throws(BackendError) -> Bool {
     var rows = 0
+    // What changed behind comes on top: there is always room for some rows.
+    let bytesMax = batch.arena.count + bytesMax
     while rows < Limits.rowsPerStep, batch.arena.count < bytesMax {
       let bucket = Self.order[work.place]
       let from = work.last

@@ -30,8 +30,8 @@ struct BackgroundThread: ~Copyable {
         switch input {
         case .commit(let buffer): commit(buffer)
         case .defragment(let id): space.ask(id)
-        case .copied(let failure):
-          space.copied(failure)
+        case .copied(let copy, let failure):
+          space.copied(copy, failure)
           noteSizes()
         case .zero(let path, let offset): zero(path, from: offset)
         case .export(let snapshot, let members): export(snapshot, members)

@@ -141,7 +141,7 @@ enum BackgroundInput: Sendable {
   case commit(FrozenBuffer)
   case defragment(UInt64)
   /// A defragmentation has copied the rows, or has failed.
-  case copied(String?)
+  case copied(Defragmentation, String?)
   /// A released segment of the log is to be filled with zeros, from an offset on.
   case zero(String, from: Int)
   /// The store holds exactly what the snapshot stands for.

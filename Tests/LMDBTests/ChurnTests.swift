@@ -67,7 +67,7 @@ import Testing
     defer { remove() }
     var random = Random(seed: UInt64(seed))
     var main: Int64 = 0
-    let backend = try LMDBBackend.open(path: path, syncs: true)
+    let backend = try LMDBBackend.open(path: path, syncs: false)
     let reader = try backend.makeReader()
     for round in 0..<4 {
       for _ in 0..<10 { try backend.commit(batch(&random, &main)) }

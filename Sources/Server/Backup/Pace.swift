@@ -8,8 +8,6 @@ internal import Platform
 struct Pace: Sendable {
   enum Limits {
     static let bytesPerSecond: UInt64 = 32 << 20
-    /// What is done without a look at the pace.
-    static let pieceBytes = 64 << 10
     /// After so long without an applied entry nobody writes.
     static let quietNanoseconds: UInt64 = 200_000_000
   }

@@ -74,7 +74,7 @@ struct SpaceKeeper: ~Copyable {
       let shared = shared
       let thread = Thread.start("defragment") {
         Thread.stepBack()
-        shared.background.post(.copied(Self.copy(copy, isCancelled, shared)))
+        shared.background.post(.copied(copy, Self.copy(copy, isCancelled, shared)))
       }
       run = Run(
         copy: copy, thread: thread, isCancelled: isCancelled, since: now,
@@ -86,14 +86,14 @@ struct SpaceKeeper: ~Copyable {
 
   private func checkRoom(_ bytes: Int) throws(BackendError) {
     let folder = shared.backend.folder
+    let free: Int
     do throws(Errno) {
-      let free = try FileSystem.freeBytes(folder)
-      guard free - Limits.marginBytes < bytes else { return }
-      throw BackendError.full(
-        "\(folder): \(free) bytes are free, and a new file for the store needs \(bytes)")
+      free = try FileSystem.freeBytes(folder)
     } catch {
       throw .failed("\(folder): \(error)")
     }
+    guard free - Limits.marginBytes < bytes else { return }
+    throw .full("\(folder): \(free) bytes are free, and a new file for the store needs \(bytes)")
   }
 
   /// Copies until there is no more; what went wrong. On a thread that steps back behind those that
@@ -122,8 +122,9 @@ struct SpaceKeeper: ~Copyable {
   }
 
   /// The copying has ended: the new file takes the old one's place.
-  mutating func copied(_ failure: String?) {
-    guard let run = take() else { return }
+  mutating func copied(_ copy: Defragmentation, _ failure: String?) {
+    // A run that was cancelled is forgotten before it ends.
+    guard run?.copy === copy, let run = take() else { return }
     var failure = failure
     if failure == nil {
       do throws(BackendError) {
