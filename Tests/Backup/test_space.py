@@ -24,12 +24,13 @@ def sizes(server: Server) -> tuple[int, int]:
 
 
 def waste(client: Client, mebibytes: int) -> None:
-    """Overwrites one key until so much of the file is garbage, and compacts."""
+    """Overwrites one key until so much of the file is garbage, compacts, and goes on."""
     value = os.urandom(MEBIBYTE)
     for _ in range(mebibytes):
         revision = put(client, b"wasted", value)
     revision = put(client, b"wasted", b"")
     compact(client, revision)
+    put(client, b"after", b"")
 
 
 def await_size(server: Server, bytes_max: int) -> None:

@@ -74,10 +74,8 @@ import Testing
       let copy = try backend.beginDefragmentation()
       var isOver = false
       while !isOver {
-        for _ in 0..<random.next(below: 3) where random.chance(1, in: 2) {
-          try backend.commit(batch(&random, &main))
-        }
-        isOver = try copy.step(bytesMax: 1 << random.next(below: 18)) == nil
+        if random.chance(1, in: 8) { try backend.commit(batch(&random, &main)) }
+        isOver = try copy.step(bytesMax: 1 << (8 + random.next(below: 10))) == nil
       }
       try backend.commit(batch(&random, &main))
       let before = try rows(reader)
