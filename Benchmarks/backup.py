@@ -180,20 +180,24 @@ def measure(server: Server, mebibytes: int, folder: Path, quiet: float) -> Resul
     numbers["snapshot alone, s"] = time.monotonic() - start
     numbers["snapshot, MiB"] = (folder / "alone.db").stat().st_size / 2**20
     (folder / "alone.db").unlink()
-    grew = []
+    grew, grew_alone = [], []
     with writing(server, result):
         time.sleep(1)
         for _ in range(ROUNDS):
+            peak = Peak(server)
+            peak.start()
             with window(result, "puts alone"):
                 time.sleep(quiet)
+            grew_alone.append(peak.end() / quiet)
             peak = Peak(server)
             peak.start()
             start = time.monotonic()
             with window(result, "puts beside a snapshot"):
                 save(server, folder / "beside.db")
-            numbers["snapshot beside puts, s"] = time.monotonic() - start
+            took = numbers["snapshot beside puts, s"] = time.monotonic() - start
             grew.append(peak.end())
         numbers["memory grew by beside it, MiB"] = max(grew)
+        numbers["memory grows without it in that time, MiB"] = max(grew_alone) * took
     status = messages().rpc.StatusRequest()
     with Client(server.address) as client:
         halve(server, mebibytes)

@@ -16,11 +16,12 @@ import grpc
 from harness.protos import Client, messages
 from harness.server import Server
 
-OPERATIONS_PER_TXN = 1000
-TXN_BYTES_MAX = 1 << 20
-IN_FLIGHT = 32
+OPERATIONS_PER_TXN = 100
+TXN_BYTES_MAX = 16 << 10
+IN_FLIGHT = 64
 KEY_BYTES, SMALL_VALUE_BYTES, LARGE_VALUE_BYTES = 24, 16, 4096
-FLAGS = [f"--max-txn-ops={OPERATIONS_PER_TXN}", "--quota-backend-bytes=" + str(64 << 30)]
+# Both keep the entries since the last snapshot in memory.
+FLAGS = ["--snapshot-count=10000", "--quota-backend-bytes=" + str(64 << 30)]
 RESTART_SECONDS_MAX = 600
 
 

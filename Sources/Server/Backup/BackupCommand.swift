@@ -16,7 +16,8 @@ public enum BackupCommand {
   public static func run(program: String, arguments: [String]) -> Int32? {
     let name = program.split(separator: "/").last.map(String.init) ?? program
     let isUtility = name == "etcdutl"
-    guard isUtility || ["snapshot", "export", "hashkv", "defrag"].contains(arguments.first) else { return nil }
+    let commands = ["snapshot", "export", "hashkv", "defrag"]
+    guard isUtility || commands.contains(arguments.first ?? "") else { return nil }
     var line = Words(arguments)
     switch line.next() {
     case "snapshot": return snapshot(&line, isUtility ? "etcdutl" : "martlet")

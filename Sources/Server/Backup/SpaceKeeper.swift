@@ -10,6 +10,9 @@ struct SpaceKeeper: ~Copyable {
     static let pieceBytes = 64 << 10
     /// After so many the disk begins to write them.
     static let dirtyBytes = 1 << 20
+    /// What writers may add by the time they are caught up with; the rest is copied while commits
+    /// wait.
+    static let chaseBytes = 64 << 20
     /// Must stay free beside the new file, for the log.
     static let marginBytes = 64 << 20
     /// Between two looks at whether an old file is still read.
@@ -74,7 +77,8 @@ struct SpaceKeeper: ~Copyable {
       let shared = shared
       let thread = Thread.start("defragment") {
         Thread.stepBack()
-        shared.background.post(.copied(copy, Self.copy(copy, isCancelled, shared)))
+        let failure = Self.copy(copy, bytes: sizes.inUse, isCancelled, shared)
+        shared.background.post(.copied(copy, failure))
       }
       run = Run(
         copy: copy, thread: thread, isCancelled: isCancelled, since: now,
@@ -96,20 +100,25 @@ struct SpaceKeeper: ~Copyable {
     throw .full("\(folder): \(free) bytes are free, and a new file for the store needs \(bytes)")
   }
 
-  /// Copies until there is no more; what went wrong. On a thread that steps back behind those that
-  /// serve.
+  /// Copies some `bytes`, and what comes in meanwhile; what went wrong. On a thread that steps back
+  /// behind those that serve.
   private static func copy(
-    _ copy: Defragmentation, _ isCancelled: Lock<Bool>, _ shared: Shared
+    _ copy: Defragmentation, bytes inUse: Int, _ isCancelled: Lock<Bool>, _ shared: Shared
   ) -> String? {
     var dirty = 0
+    var done = 0
     do {
-      while let bytes = try copy.step(bytesMax: Limits.pieceBytes) {
+      while done < 2 * inUse + Limits.chaseBytes,
+        let bytes = try copy.step(bytesMax: Limits.pieceBytes)
+      {
         dirty += bytes
+        done += bytes
         if dirty >= Limits.dirtyBytes {
           try FileSystem.writeBack(copy.descriptor)
           dirty = 0
         }
-        let due = shared.paced(bytes)
+        // Writers who write faster than that would never be caught up with.
+        let due = done < inUse ? shared.paced(bytes) : 0
         if isCancelled.wait(until: due, { $0 }, { $0 }) { return nil }
       }
       try copy.sync()
