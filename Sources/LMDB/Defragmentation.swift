@@ -172,6 +172,9 @@ public final class Defragmentation: Sendable {
     if syncs { try check(unsafe mdb_env_set_flags(target.env, UInt32(MDB_NOSYNC), 0), path) }
   }
 
+  /// Lets go of the file that was read from.
+  func letGo() { work.withLock { $0.reader.reset() } }
+
   func remove() {
     unsafe unlink(path)
     unsafe unlink(path + "-lock")
@@ -200,7 +203,9 @@ extension LMDBBackend {
       throw error
     }
     defragmentation.withLock { $0 = nil }
-    return OldFile(use(copy.target))
+    let old = use(copy.target)
+    copy.letGo()
+    return OldFile(old)
   }
 
   /// Everything stays as it is. The owner's, when nobody is in `step` any more.
