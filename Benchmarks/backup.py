@@ -1,20 +1,23 @@
-"""What a snapshot and a defragmentation cost those who write meanwhile, on etcd 3.5.1 and Martlet.
+"""What backups, defragmentations and size cost, on etcd 3.5.1 and Martlet: the tables of issue 5.
 
-Each server gets `--mebibytes` of values and then, in turn: h2load alone, h2load beside snapshots
-that are saved one after the other, h2load beside one defragmentation after half of the values
-are deleted. h2load and etcdctl share the machine with the server. Also told: how long a snapshot
-takes without load, by how much the server's memory grew at most, how long a restart takes.
+Each server gets `--mebibytes` of values. Then puts run without a break, at full load, while
+snapshots are saved and the store is defragmented (after half of the values are deleted), with
+quiet times between; what writers feel is told for each. Snapshots go to `--folder`, by default in
+memory, as they would go to another disk. h2load and etcdctl share the machine with the server.
+Then the same is asked of size: see scale.py. Environment: `MEBIBYTES`, `KEYS`, `SCALE_MEBIBYTES`,
+or `QUICK=1` for a twentieth of all.
 """
 
 import argparse
 import json
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Tests"))
@@ -22,12 +25,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Tests"))
 from harness import paths  # noqa: E402
 from harness.protos import Client, messages  # noqa: E402
 from harness.server import Server, clean_environment  # noqa: E402
+import scale  # noqa: E402
 from load import body  # noqa: E402
+from report import machine  # noqa: E402
+from scale import note, show  # noqa: E402
 
 VALUE_BYTES = 4096
 VALUES_PER_TXN = 100
 CLIENTS, STREAMS = 8, 4
-QUOTA = 8 << 30
+QUOTA = 64 << 30
+QUIET_SECONDS = 8
+ROUNDS = 2
+BINARIES = {"etcd": paths.ETCD, "martlet": paths.MARTLET}
+QUICK = 20
 
 
 @dataclass
@@ -39,12 +49,36 @@ class Latencies:
     worst: float
     per_second: float
 
+    @staticmethod
+    def of(times: list[float], seconds: float) -> "Latencies":
+        times = sorted(times) or [float("nan")]
+        return Latencies(times[len(times) // 2], times[int(len(times) * 0.99)], times[-1],
+                         len(times) / seconds)
+
+
+@dataclass
+class Window:
+    """A time in which something went on; seconds since 1970."""
+
+    what: str
+    start: float
+    end: float = 0
+
 
 @dataclass
 class Result:
-    """Of one server; times in seconds, sizes in MiB."""
+    """Of one server."""
 
-    rows: dict[str, float | Latencies] = field(default_factory=dict)
+    windows: list[Window] = field(default_factory=list)
+    puts: list[tuple[float, float]] = field(default_factory=list)  # when, how many ms
+    numbers: dict[str, float] = field(default_factory=dict)
+
+    def latencies(self, what: str) -> Latencies:
+        """Of those that were under way in a time of this kind."""
+        windows = [window for window in self.windows if window.what == what]
+        times = [ms for at, ms in self.puts
+                 if any(at < w.end and at + ms / 1000 > w.start for w in windows)]
+        return Latencies.of(times, sum(w.end - w.start for w in windows))
 
 
 def load(server: Server, mebibytes: int) -> None:
@@ -52,154 +86,250 @@ def load(server: Server, mebibytes: int) -> None:
     m = messages().rpc
     value = bytes(range(256)) * (VALUE_BYTES // 256)
     with Client(server.address) as client:
-        for start in range(0, mebibytes * 2**20 // VALUE_BYTES, VALUES_PER_TXN):
+        count = mebibytes * 2**20 // VALUE_BYTES
+        for start in range(0, count, VALUES_PER_TXN):
+            show(f"loading: {100 * start // count} %")
             client.kv.Txn(m.TxnRequest(success=[
                 m.RequestOp(request_put=m.PutRequest(key=b"load/%08d" % n, value=value))
                 for n in range(start, start + VALUES_PER_TXN)]))
 
 
-def halve(server: Server) -> None:
+def halve(server: Server, mebibytes: int) -> None:
     """Deletes every other hundred of values, and compacts."""
     m = messages().rpc
     with Client(server.address) as client:
-        keys = client.kv.Range(m.RangeRequest(
-            key=b"load/", range_end=b"load0", keys_only=True)).kvs
-        for start in range(0, len(keys), 2 * VALUES_PER_TXN):
-            last = keys[min(start + VALUES_PER_TXN, len(keys) - 1)].key
+        for start in range(0, mebibytes * 2**20 // VALUE_BYTES, 2 * VALUES_PER_TXN):
             revision = client.kv.DeleteRange(m.DeleteRangeRequest(
-                key=keys[start].key, range_end=last)).header.revision
-        client.kv.Compact(m.CompactionRequest(revision=revision, physical=True))
-        client.maintenance.Status(m.StatusRequest())
-
-
-def write(server: Server, requests: int) -> Latencies:
-    """h2load's puts of one key."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, log = Path(folder) / "body", Path(folder) / "log"
-        data.write_bytes(body("Put"))
-        start = time.monotonic()
-        subprocess.run(
-            ["h2load", f"--requests={requests}", f"--clients={CLIENTS}",
-             f"--max-concurrent-streams={STREAMS}", f"--data={data}",
-             "--header=content-type: application/grpc", "--header=te: trailers",
-             f"--log-file={log}", f"{server.endpoint}/etcdserverpb.KV/Put"],
-            capture_output=True, check=True, timeout=600)
-        seconds = time.monotonic() - start
-        times = sorted(int(line.split()[2]) / 1000 for line in log.read_text().splitlines())
-    return Latencies(statistics.median(times), times[int(len(times) * 0.99)], times[-1],
-                     requests / seconds)
+                key=b"load/%08d" % start,
+                range_end=b"load/%08d" % (start + VALUES_PER_TXN))).header.revision
+        client.kv.Compact(
+            m.CompactionRequest(revision=revision, physical=True), timeout=600)
 
 
 def etcdctl(server: Server, *words: str) -> None:
     subprocess.run([paths.ETCDCTL, "--endpoints", server.address, "--command-timeout=600s", *words],
-                   check=True, capture_output=True, timeout=600, env=clean_environment())
+                   check=True, capture_output=True, timeout=900, env=clean_environment())
+
+
+def save(server: Server, path: Path) -> None:
+    etcdctl(server, "snapshot", "save", str(path))
+
+
+@contextmanager
+def writing(server: Server, result: Result):
+    """h2load's puts of one key, all the while."""
+    with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
+        data, log = Path(folder) / "body", Path(folder) / "log"
+        data.write_bytes(body("Put"))
+        run = subprocess.Popen(
+            ["h2load", "--duration=3600", f"--clients={CLIENTS}",
+             f"--max-concurrent-streams={STREAMS}", f"--data={data}",
+             "--header=content-type: application/grpc", "--header=te: trailers",
+             f"--log-file={log}", f"{server.endpoint}/etcdserverpb.KV/Put"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            yield
+            if run.poll() is not None:
+                raise RuntimeError("h2load has ended by itself")
+        finally:
+            run.kill()
+            run.wait()
+        for line in log.read_text().splitlines():
+            fields = line.split()
+            if len(fields) == 3 and fields[1] == "200":
+                result.puts.append((int(fields[0]) / 1e6, int(fields[2]) / 1000))
 
 
 class Peak(threading.Thread):
-    """The most memory that the server has while this runs."""
+    """By how much the memory that the server holds for itself grows at most."""
 
     def __init__(self, server: Server):
         super().__init__(daemon=True)
-        self.server, self.first, self.most = server, server.rss_bytes(), 0
+        self.server, self.first, self.most = server, scale.memory(server)[0], 0.0
         self.is_over = threading.Event()
 
     def run(self) -> None:
-        while not self.is_over.wait(0.01):
-            self.most = max(self.most, self.server.rss_bytes())
+        while not self.is_over.wait(0.05):
+            self.most = max(self.most, scale.memory(self.server)[0])
 
     def end(self) -> float:
         self.is_over.set()
         self.join()
-        return max(0, self.most - self.first) / 2**20
+        return max(0.0, self.most - self.first)
 
 
-def beside(server: Server, requests: int, work) -> Latencies:
-    """Writes while `work` is done again and again, until the writes are."""
-    over = threading.Event()
-
-    def repeat() -> None:
-        while not over.is_set():
-            work()
-
-    thread = threading.Thread(target=repeat)
-    thread.start()
-    try:
-        return write(server, requests)
-    finally:
-        over.set()
-        thread.join()
+def memory_folder() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def measure(server: Server, mebibytes: int, requests: int, folder: Path) -> Result:
+@contextmanager
+def window(result: Result, what: str):
+    note(what)
+    each = Window(what, time.time())
+    yield
+    each.end = time.time()
+    result.windows.append(each)
+
+
+def measure(server: Server, mebibytes: int, folder: Path, quiet: float) -> Result:
     result = Result()
-    rows = result.rows
+    numbers = result.numbers
     load(server, mebibytes)
-    time.sleep(1)
-    rows["puts alone"] = write(server, requests)
     start = time.monotonic()
-    etcdctl(server, "snapshot", "save", str(folder / "alone.db"))
-    rows["snapshot alone, s"] = time.monotonic() - start
-    rows["snapshot, MiB"] = (folder / "alone.db").stat().st_size / 2**20
-    peak = Peak(server)
-    peak.start()
-    rows["puts beside snapshots"] = beside(
-        server, requests, lambda: etcdctl(server, "snapshot", "save", str(folder / "beside.db")))
-    rows["memory grew by, MiB"] = peak.end()
-    halve(server)
-    times = []
-
-    def defragment() -> None:
-        if not times:
+    save(server, folder / "alone.db")
+    numbers["snapshot alone, s"] = time.monotonic() - start
+    numbers["snapshot, MiB"] = (folder / "alone.db").stat().st_size / 2**20
+    (folder / "alone.db").unlink()
+    grew, grew_alone = [], []
+    with writing(server, result):
+        time.sleep(1)
+        for _ in range(ROUNDS):
+            peak = Peak(server)
+            peak.start()
+            with window(result, "puts alone"):
+                time.sleep(quiet)
+            grew_alone.append(peak.end() / quiet)
+            peak = Peak(server)
+            peak.start()
             start = time.monotonic()
-            etcdctl(server, "defrag")
-            times.append(time.monotonic() - start)
-        time.sleep(0.01)
-
-    rows["puts beside one defragmentation"] = beside(server, requests, defragment)
-    rows["defragmentation, s"] = times[0]
+            with window(result, "puts beside a snapshot"):
+                save(server, folder / "beside.db")
+            took = numbers["snapshot beside puts, s"] = time.monotonic() - start
+            grew.append(peak.end())
+        numbers["memory grew by beside it, MiB"] = max(grew)
+        numbers["memory grows without it in that time, MiB"] = max(grew_alone) * took
+    status = messages().rpc.StatusRequest()
+    with Client(server.address) as client:
+        halve(server, mebibytes)
+        numbers["file before, MiB"] = client.maintenance.Status(status).dbSize / 2**20
+        with writing(server, result):
+            time.sleep(1)
+            for times in range(ROUNDS):
+                with window(result, "puts alone"):
+                    time.sleep(quiet)
+                start = time.monotonic()
+                with window(result, "puts beside a defragmentation"):
+                    etcdctl(server, "defrag")
+                if times == 0:
+                    numbers["defragmentation beside puts, s"] = time.monotonic() - start
+                    numbers["file after, MiB"] = client.maintenance.Status(status).dbSize / 2**20
     server.stop()
     start = time.monotonic()
     server.start()
-    rows["restart to serving, s"] = time.monotonic() - start
+    numbers["restart to serving, s"] = time.monotonic() - start
     return result
 
 
-def table(results: dict[str, Result]) -> str:
-    names = list(results)
-    lines = ["| | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
-    for row in results[names[0]].rows:
+WHATS = ["puts alone", "puts beside a snapshot", "puts beside a defragmentation"]
+
+
+def table(results: dict[str, Result], numbers: list[str], whats: list[str]) -> str:
+    lines = ["| | " + " | ".join(results) + " |", "|---|" + "---|" * len(results)]
+    for what in whats:
         cells = []
-        for name in names:
-            value = results[name].rows[row]
+        for result in results.values():
+            found, alone = result.latencies(what), result.latencies(WHATS[0])
             cells.append(
-                f"p50 {value.p50:.1f} ms, p99 {value.p99:.1f} ms, worst {value.worst:.0f} ms, "
-                f"{value.per_second:.0f}/s" if isinstance(value, Latencies) else f"{value:.2f}")
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+                f"p50 {found.p50:.1f} ms, p99 {found.p99:.1f} ms ({found.p99 / alone.p99:.2f}×), "
+                f"worst {found.worst:.0f} ms, {found.per_second:.0f}/s")
+        lines.append(f"| {what} | " + " | ".join(cells) + " |")
+    for row in numbers:
+        lines.append(f"| {row} | " + " | ".join(
+            f"{result.numbers[row]:.2f}" for result in results.values()) + " |")
     return "\n".join(lines)
+
+
+def plot(results: dict[str, Result], path: Path) -> None:
+    """The worst put of each tenth of a second over the time, with what went on."""
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(
+        len(results), 1, figsize=(10, 3 * len(results)), squeeze=False, sharey=True)
+    for panel, (name, result) in zip(panels[:, 0], results.items()):
+        first = result.windows[0].start
+        worst: dict[int, float] = {}
+        for at, ms in result.puts:
+            place = int((at + ms / 1000 - first) * 10)
+            worst[place] = max(worst.get(place, 0), ms)
+        panel.plot([place / 10 for place in sorted(worst)],
+                   [worst[place] for place in sorted(worst)], ".", markersize=3)
+        for each in result.windows:
+            if each.what != WHATS[0]:
+                color = "tab:orange" if "snapshot" in each.what else "tab:green"
+                panel.axvspan(each.start - first, each.end - first, alpha=0.25, color=color)
+        panel.set_yscale("log")
+        panel.set_title(f"{name}: worst put of each 0.1 s, ms; orange: snapshot, "
+                        "green: defragmentation", fontsize=9)
+        panel.set_xlabel("s")
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def beside_writers(options: argparse.Namespace, servers: dict[str, str]) -> str:
+    results = {}
+    for name, binary in servers.items():
+        note(f"{name}: {options.mebibytes} MiB, saved and rewritten beside writers")
+        with (Server(binary, [f"--quota-backend-bytes={QUOTA}", *no_automatic(name)]) as server,
+              tempfile.TemporaryDirectory(dir=options.folder or memory_folder()) as folder):
+            results[name] = measure(
+                server.start(), options.mebibytes, Path(folder), options.quiet)
+    saved = [row for row in next(iter(results.values())).numbers if "snapshot" in row
+             or "memory" in row]
+    rest = [row for row in next(iter(results.values())).numbers if row not in saved]
+    plot(results, options.output / "backup.png")
+    (options.output / "backup.json").write_text(json.dumps(
+        {name: {what: asdict(result.latencies(what)) for what in WHATS} | result.numbers
+         for name, result in results.items()}, indent=1))
+    return (f"## A snapshot of {options.mebibytes} MiB under full write load\n\n"
+            + table(results, saved, WHATS[:2])
+            + f"\n\n## {options.mebibytes} MiB rewritten under full write load\n\n"
+            + table(results, rest, [WHATS[0], WHATS[2]]))
+
+
+def no_automatic(name: str) -> list[str]:
+    """Martlet would give the space back before it is asked to."""
+    return ["--auto-defrag-factor=0"] if name == "martlet" else []
+
+
+def at_scale(options: argparse.Namespace, servers: dict[str, str]) -> str:
+    text, every = "## Scale\n", {}
+    for each in scale.loads(options.keys, options.scale_mebibytes):
+        results = {}
+        for name, binary in servers.items():
+            note(f"{name}: {each.name}")
+            with tempfile.TemporaryDirectory() as folder:
+                results[name] = scale.measure(binary, each, Path(folder), save)
+        text += f"\n{scale.table(each, results)}\n"
+        every[each.name] = results
+    (options.output / "scale.json").write_text(json.dumps(every, indent=1))
+    return text
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make backup-bench", description=__doc__)
-    parser.add_argument("--mebibytes", type=int, default=1024)
-    parser.add_argument("--requests", type=int, default=200_000)
-    parser.add_argument("--only", choices=["etcd", "martlet"])
+    share = QUICK if os.environ.get("QUICK") else 1
+    size = {name: int(os.environ.get(name, standard // share)) for name, standard in [
+        ("MEBIBYTES", 1024), ("KEYS", 10_000_000), ("SCALE_MEBIBYTES", 8192)]}
+    parser.add_argument("--mebibytes", type=int, default=size["MEBIBYTES"])
+    parser.add_argument("--keys", type=int, default=size["KEYS"])
+    parser.add_argument("--scale-mebibytes", type=int, default=size["SCALE_MEBIBYTES"])
+    parser.add_argument("--quiet", type=float, default=QUIET_SECONDS if share == 1 else 3)
+    parser.add_argument("--only", choices=list(BINARIES))
+    parser.add_argument("--part", choices=["beside", "scale"])
     parser.add_argument("--output", type=Path, default=paths.ROOT / ".build" / "bench")
-    parser.add_argument("--folder", type=Path, help="for the snapshots: another disk than the server's")
+    parser.add_argument("--folder", type=Path, help="for the snapshots saved beside writers")
     options = parser.parse_args()
-    binaries = {"etcd": paths.ETCD, "martlet": paths.MARTLET}
-    results = {}
-    for name, binary in binaries.items():
-        if options.only not in (None, name):
-            continue
-        with (Server(binary, [f"--quota-backend-bytes={QUOTA}"]) as server,
-              tempfile.TemporaryDirectory(dir=options.folder) as folder):
-            results[name] = measure(
-                server.start(), options.mebibytes, options.requests, Path(folder))
-    text = table(results)
+    servers = {name: binary for name, binary in BINARIES.items() if options.only in (None, name)}
     options.output.mkdir(parents=True, exist_ok=True)
+    text = ", ".join(f"{key} {value}" for key, value in machine().items())
+    if options.part != "scale":
+        text += "\n\n" + beside_writers(options, servers)
+    if options.part != "beside":
+        text += "\n\n" + at_scale(options, servers)
     (options.output / "backup.md").write_text(text + "\n")
-    (options.output / "backup.json").write_text(json.dumps(
-        {name: result.rows for name, result in results.items()}, default=vars))
     print(text)
 
 

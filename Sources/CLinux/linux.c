@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -223,3 +224,8 @@ int martlet_set_nodelay(int fd) {
 }
 
 void martlet_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+int martlet_write_back(int fd) {
+  int flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE;
+  return sync_file_range(fd, 0, 0, flags) == 0 ? 0 : -errno;
+}

@@ -33,6 +33,7 @@ public struct Flag: Sendable {
     case proxy = "v2 Proxy (to be deprecated in v3.6)"
     case experimental = "Experimental feature"
     case unsafe = "Unsafe feature"
+    case own = "Martlet's own"
     /// Taken and ignored, as etcd does with flags of long ago; not in `--help`.
     case outdated = "Outdated"
     /// Settings of the configuration file that no flag has.
@@ -299,6 +300,10 @@ extension Flag {
       .unsafe, "force-new-cluster", .boolean, "false", acts: true,
       "make a cluster of this member alone"),
     Flag(.unsafe, "unsafe-no-fsync", .boolean, "false", acts: true, "do not wait for the disk"),
+    Flag(
+      .own, "auto-defrag-factor", .unsigned, "2", acts: true,
+      "defragment, beside the clients, once the file is larger than so many times what is in use "
+        + "and 32 MiB; 0 never"),
     Flag(.member, "config-file", .text, "", acts: true, "YAML file to read instead of flags"),
     Flag(.member, "version", .boolean, "false", acts: true, "print the version and end"),
   ]

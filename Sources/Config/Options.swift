@@ -38,6 +38,9 @@ public struct Options: Sendable {
   public var compactionKeysPerStep: Int
   /// An apply that takes longer is told.
   public var slowApplyNanoseconds: UInt64
+  /// The store is defragmented when its file is larger than so many times what is in use; 0:
+  /// only when asked for.
+  public var defragmentFactor: Int
   public var syncsToDisk: Bool
   /// `simple`, `jwt,…` or nothing.
   public var authToken: String
@@ -112,6 +115,7 @@ extension Options {
     compactionKeysPerStep = Int(
       clamping: max(1, settings.number("experimental-compaction-batch-limit")))
     slowApplyNanoseconds = settings.duration("experimental-warning-apply-duration")
+    defragmentFactor = Int(clamping: settings.number("auto-defrag-factor"))
     syncsToDisk = !settings.flag("unsafe-no-fsync")
     authToken = settings.text("auth-token")
     let tokenSeconds = settings.number("auth-token-ttl")

@@ -10,9 +10,11 @@ internal import Synchronization
 /// checksums of its own; a row that does not match is `BackendError.corrupt`.
 public final class LMDBBackend: Backend {
   public let path: String
-  private let syncs: Bool
-  private let mapBytes: Int
+  let syncs: Bool
+  let mapBytes: Int
   private let current: Mutex<Generation>
+  /// The one under way.
+  let defragmentation = Mutex<Defragmentation?>(nil)
 
   private struct Generation: ~Copyable {
     var environment: Environment
@@ -78,7 +80,11 @@ public final class LMDBBackend: Backend {
   public func sizes() -> (total: Int, inUse: Int) { environment.sizes() }
 
   public func commit(_ batch: WriteBatch) throws(BackendError) {
-    let environment = environment
+    try write(batch, to: environment)
+    if let copy = defragmentation.withLock({ $0 }) { copy.note(batch) }
+  }
+
+  func write(_ batch: WriteBatch, to environment: Environment) throws(BackendError) {
     var txn: OpaquePointer?
     try check(unsafe mdb_txn_begin(environment.env, nil, 0, &txn), path)
     do {
@@ -135,28 +141,21 @@ public final class LMDBBackend: Backend {
     return 0
   }
 
-  /// Copies the live pages to a new file beside this one and puts it in its place. Readers go on
-  /// in the old file until they renew. The owner makes no commit meanwhile.
-  public func defragment() throws(BackendError) {
-    let old = environment
-    let number = current.withLock { generation in
-      generation.number += 1
-      return generation.number
-    }
-    let copy = Self.copyPath(path, number)
-    unsafe unlink(copy)
-    do throws(BackendError) {
-      try check(unsafe mdb_env_copy2(old.env, copy, UInt32(MDB_CP_COMPACT)), copy)
-      try sync(copy)
-      try Self.checkPages(copy)
-      let environment = try Environment.open(path: copy, syncs: syncs, mapBytes: mapBytes)
-      guard unsafe rename(copy, path) == 0 else { throw failure(path) }
-      try sync(folder)
-      current.withLock { $0.environment = environment }
-    } catch {
-      unsafe unlink(copy)
-      unsafe unlink(copy + "-lock")
-      throw error
+  func nextCopyPath() -> String {
+    Self.copyPath(
+      path,
+      current.withLock { generation in
+        generation.number += 1
+        return generation.number
+      })
+  }
+
+  /// Uses `environment` from now on, and gives back what was used before.
+  func use(_ environment: Environment) -> Environment {
+    current.withLock { generation in
+      let old = generation.environment
+      generation.environment = environment
+      return old
     }
   }
 
@@ -167,7 +166,7 @@ public final class LMDBBackend: Backend {
     current.withLock { $0.environment = environment }
   }
 
-  var folder: String {
+  public var folder: String {
     path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
   }
 

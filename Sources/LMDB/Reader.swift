@@ -30,8 +30,10 @@ extension LMDBBackend {
       isActive = true
     }
 
+    /// Called once more, it also lets go of a file that was replaced, whose space comes back when
+    /// nobody has it any more.
     public func reset() {
-      guard isActive else { return }
+      guard isActive else { return letGo() }
       isActive = false
       unsafe mdb_txn_reset(txn)
     }
@@ -78,6 +80,28 @@ extension LMDBBackend {
         code = unsafe mdb_cursor_get(cursor, &name, &found, MDB_NEXT)
       }
       if code != MDB_NOTFOUND { try check(code, backend.path) }
+    }
+
+    /// The last key of a bucket; empty when there is none.
+    func last(_ bucket: Bucket) throws(BackendError) -> [UInt8] {
+      guard isActive, let environment else { throw .failed("\(backend.path): no snapshot") }
+      var cursor: OpaquePointer?
+      try check(
+        unsafe mdb_cursor_open(txn, environment.handle(bucket), &cursor), backend.path)
+      defer { unsafe mdb_cursor_close(cursor) }
+      var name = unsafe MDB_val()
+      var found = unsafe MDB_val()
+      let code = unsafe mdb_cursor_get(cursor, &name, &found, MDB_LAST)
+      if code == MDB_NOTFOUND { return [] }
+      try check(code, backend.path)
+      return unsafe [UInt8](UnsafeRawBufferPointer(start: name.mv_data, count: name.mv_size))
+    }
+
+    private func letGo() {
+      guard let environment, environment !== backend.environment else { return }
+      unsafe mdb_txn_abort(txn)
+      unsafe txn = nil
+      self.environment = nil
     }
 
     /// Throws when the checksum behind the value does not fit.

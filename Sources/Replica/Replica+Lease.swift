@@ -102,6 +102,9 @@ extension Replica {
   /// Proposes revocations for the leases that have run out by `now`. Called on every tick, on
   /// the leader only to any effect.
   public mutating func tick(now: UInt64, into outcome: inout Outcome) {
+    // A snapshot that is held keeps pages of the store from being used again.
+    reader.reset()
+    if !isHashing { hashReader.reset() }
     for lease in lessor.expired(now: now, limit: config.revocationsMax) {
       var request: [UInt8] = []
       request.appendField(1, lease.rawValue)

@@ -12,30 +12,41 @@ internal import WAL
 struct BackgroundThread: ~Copyable {
   private let shared: Shared
   private let disk: OSDisk
+  private var space: SpaceKeeper
 
-  init(shared: Shared, disk: OSDisk) {
+  /// `defragmentFactor`: as `SpacePolicy`'s, with zero only when asked for.
+  init(shared: Shared, disk: OSDisk, defragmentFactor: Int) {
     self.shared = shared
     self.disk = disk
+    space = SpaceKeeper(shared: shared, factor: defragmentFactor)
   }
 
   consuming func run() {
     var inbox: [BackgroundInput] = []
     while true {
-      shared.background.wait(until: .max, into: &inbox)
+      shared.background.wait(until: space.deadline, into: &inbox)
+      if inbox.isEmpty { space.look(shared.backend.sizes()) }
       for input in inbox {
         switch input {
         case .commit(let buffer): commit(buffer)
-        case .defragment(let id): defragment(id)
+        case .defragment(let id): space.ask(id)
+        case .copied(let copy, let failure):
+          space.copied(copy, failure)
+          noteSizes()
         case .zero(let path, let offset): zero(path, from: offset)
         case .export(let snapshot, let members): export(snapshot, members)
-        case .restore(let snapshot): restore(snapshot)
-        case .stop: return
+        case .restore(let snapshot):
+          space.cancel()
+          restore(snapshot)
+        case .stop:
+          space.cancel()
+          return
         }
       }
     }
   }
 
-  private func commit(_ buffer: FrozenBuffer) {
+  private mutating func commit(_ buffer: FrozenBuffer) {
     let start = Clock.monotonic()
     do throws(BackendError) {
       try shared.backend.commit(buffer.batch())
@@ -45,36 +56,6 @@ struct BackgroundThread: ~Copyable {
     } catch {
       shared.apply.post(.stored(Self.text(error)))
     }
-  }
-
-  private func defragment(_ id: UInt64) {
-    let start = Clock.monotonic()
-    shared.metrics.defragmentations.set(1)
-    defer {
-      shared.metrics.defragmentations.set(0)
-      shared.metrics.defragmentation.observe(nanoseconds: Clock.monotonic() - start)
-    }
-    let failure = Lock<String?>(nil)
-    let shared = shared
-    // On a thread that steps back behind those that serve; commits wait for its end.
-    Thread.start("defragment") {
-      Thread.stepBack()
-      do throws(BackendError) {
-        try shared.backend.defragment()
-      } catch {
-        let text = Self.text(error)
-        failure.withLock { $0 = text }
-      }
-    }.join()
-    let text = failure.withLock { $0 }
-    if let text {
-      shared.log.error("could not defragment the store", ("error", text))
-    } else {
-      noteSizes()
-      shared.log.info(
-        "defragmented the store", ("took", "\((Clock.monotonic() - start) / 1_000_000)ms"))
-    }
-    shared.apply.post(.defragmented(id, text))
   }
 
   /// In steps, each behind what else has come in.
@@ -110,7 +91,7 @@ struct BackgroundThread: ~Copyable {
 
   /// Puts the store that came with a snapshot in place of this one, and the replica that it makes.
   /// Readers wait meanwhile: between the two they would see rows that the index does not know.
-  private func restore(_ snapshot: Snapshot) {
+  private mutating func restore(_ snapshot: Snapshot) {
     shared.storeLock.lockForWriting()
     do throws(ReplicaOpenError) {
       do throws(BackendError) {
@@ -130,8 +111,9 @@ struct BackgroundThread: ~Copyable {
     shared.apply.post(.restored)
   }
 
-  private func noteSizes() {
+  private mutating func noteSizes() {
     let sizes = shared.backend.sizes()
+    space.look(sizes)
     shared.board.withLock { board in
       board.status.databaseBytes = sizes.total
       board.status.databaseBytesInUse = sizes.inUse

@@ -289,7 +289,10 @@ final class Recovery {
         .run()
     }
     let disk = disk
-    let store = Thread.start("store") { BackgroundThread(shared: shared, disk: disk).run() }
+    let factor = options.defragmentFactor
+    let store = Thread.start("store") {
+      BackgroundThread(shared: shared, disk: disk, defragmentFactor: factor).run()
+    }
     return Threads(wal: walThread, apply: apply, store: store)
   }
 }

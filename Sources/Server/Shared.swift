@@ -31,6 +31,7 @@ final class Shared: @unchecked Sendable {
   let loops: [LoopHandle]
   /// How many snapshots are under way.
   let snapshots = Lock(0)
+  let pace = Lock(Pace())
   let peers: PeerHandle
   /// The number under which the peer thread gets its completions: the one after the io loops'.
   var peerLoop: Int { loops.count }
@@ -140,6 +141,8 @@ enum ApplyInput: Sendable {
 enum BackgroundInput: Sendable {
   case commit(FrozenBuffer)
   case defragment(UInt64)
+  /// A defragmentation has copied the rows, or has failed.
+  case copied(Defragmentation, String?)
   /// A released segment of the log is to be filled with zeros, from an offset on.
   case zero(String, from: Int)
   /// The store holds exactly what the snapshot stands for.

@@ -7,7 +7,8 @@ extension Services {
   /// Takes the apply thread's answers.
   public mutating func completed(_ batch: borrowing CompletionBatch, out: inout Outbox) {
     for item in batch.items {
-      guard let id = waits.take(item.id), let call = calls[id] else { continue }
+      guard let id = waits.take(item.id) ?? longWaits.take(item.id), let call = calls[id]
+      else { continue }
       if call.hasWaiter {
         let response = batch.arena.rawSpan.extracting(item.payload)
         advance(id, failure: item.failure, response, out: &out)

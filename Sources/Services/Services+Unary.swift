@@ -61,16 +61,25 @@ extension Services {
   mutating func ask(
     _ id: CallID, _ kind: Query.Kind, by who: Principal, out: inout Outbox
   ) throws(Failure) {
-    out.queries.append(Query(id: try wait(id), kind: kind, by: who))
+    let isLong =
+      switch kind {
+      case .defragment, .hash, .hashKV: true
+      default: false
+      }
+    out.queries.append(Query(id: try wait(id, isLong: isLong), kind: kind, by: who))
   }
 
   /// An ID under which the call waits for a completion.
-  mutating func wait(_ id: CallID) throws(Failure) -> UInt64 {
-    guard waits.count < limits.requestsInFlightMax else { throw .tooMany }
+  mutating func wait(_ id: CallID, isLong: Bool = false) throws(Failure) -> UInt64 {
+    guard waits.count + longWaits.count < limits.requestsInFlightMax else { throw .tooMany }
     let gap = status.commitIndex - status.appliedIndex
     guard gap <= 0 || UInt64(gap) <= limits.applyGapMax else { throw .tooMany }
     let requestID = ids.next()
-    waits.append(id: requestID, call: id, deadline: status.now &+ limits.requestTimeout)
+    if isLong {
+      longWaits.append(id: requestID, call: id, deadline: .max)
+    } else {
+      waits.append(id: requestID, call: id, deadline: status.now &+ limits.requestTimeout)
+    }
     return requestID
   }
 

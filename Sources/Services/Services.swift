@@ -87,6 +87,8 @@ public struct Services<B: Backend>: ~Copyable {
   /// Calls that wait for leadership to move.
   var transfers: [CallID] = []
   var waits = WaitQueue()
+  /// The same for what takes as long as the store is large; only the client's time ends it.
+  var longWaits = WaitQueue()
   /// The same for work with passwords, which may take longer.
   var passwordWaits = WaitQueue()
   var deadlines = DeadlineHeap()

@@ -62,6 +62,52 @@ import Testing
     }
   }
 
+  @Test(arguments: 1...6)
+  func `a defragmentation beside commits keeps every row as it is at the end`(seed: Int) throws {
+    defer { remove() }
+    var random = Random(seed: UInt64(seed))
+    var main: Int64 = 0
+    let backend = try LMDBBackend.open(path: path, syncs: false)
+    let reader = try backend.makeReader()
+    for round in 0..<4 {
+      for _ in 0..<10 { try backend.commit(batch(&random, &main)) }
+      let copy = try backend.beginDefragmentation()
+      var isOver = false
+      while !isOver {
+        if random.chance(1, in: 8) { try backend.commit(batch(&random, &main)) }
+        isOver = try copy.step(bytesMax: 1 << (8 + random.next(below: 10))) == nil
+      }
+      try backend.commit(batch(&random, &main))
+      let before = try rows(reader)
+      if random.chance(1, in: 4) {
+        backend.abandon(copy)
+      } else {
+        var old = try backend.finish(copy)
+        let wasUnused = old.isUnused()
+        reader.reset()
+        let isUnused = old.isUnused()
+        #expect(!wasUnused && isUnused)
+      }
+      #expect(try rows(reader) == before, "round \(round)")
+      let check = try PageCheck.run(path: path)
+      #expect(check.rows == UInt64(before.count))
+      #expect(!FileManager.default.fileExists(atPath: path + ".defrag\(round + 1)"))
+    }
+  }
+
+  func rows(_ reader: LMDBBackend.Reader) throws -> [String] {
+    try reader.renew()
+    defer { reader.reset() }
+    var rows: [String] = []
+    for bucket in Bucket.allCases {
+      try reader.scan(bucket, from: RawSpan(), to: RawSpan()) { key, value in
+        rows.append("\(bucket) \(key.copied()) \(value.byteCount) \(crc32c(value))")
+        return true
+      }
+    }
+    return rows
+  }
+
   func count(_ backend: LMDBBackend) throws -> Int {
     let reader = try backend.makeReader()
     try reader.renew()

@@ -39,6 +39,9 @@ int martlet_bound_port(int fd);
 int martlet_peer_name(int fd, char *text, size_t capacity);
 int martlet_set_nodelay(int fd);
 
+/* Starts to write what is dirty of the file, after waiting for what was started before. */
+int martlet_write_back(int fd);
+
 void martlet_name_thread(const char *name);
 
 /* The name of a numeric address; its length, or minus an error number. Waits for DNS. */

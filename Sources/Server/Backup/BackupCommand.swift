@@ -16,11 +16,14 @@ public enum BackupCommand {
   public static func run(program: String, arguments: [String]) -> Int32? {
     let name = program.split(separator: "/").last.map(String.init) ?? program
     let isUtility = name == "etcdutl"
-    guard isUtility || ["snapshot", "export"].contains(arguments.first) else { return nil }
+    let commands = ["snapshot", "export", "hashkv", "defrag"]
+    guard isUtility || commands.contains(arguments.first ?? "") else { return nil }
     var line = Words(arguments)
     switch line.next() {
     case "snapshot": return snapshot(&line, isUtility ? "etcdutl" : "martlet")
     case "export" where !isUtility: return export(&line)
+    case "hashkv": return hash(&line)
+    case "defrag": return defragment(&line)
     case "version":
       Console.write("etcdutl version: \(Server.etcdVersion)\nAPI version: 3.5\n")
       return 0
@@ -154,6 +157,52 @@ public enum BackupCommand {
     }
   }
 
+  // MARK: hashkv, defrag
+
+  private static func hash(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(flags: ["rev", "write-out"], switches: [])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard line.plain.count == 1 else {
+      return fail("accepts 1 arg(s), received \(line.plain.count)", Status.failure)
+    }
+    guard let revision = Int64(line["rev"] ?? "0"), revision >= 0 else {
+      return fail("invalid argument \"\(line["rev"] ?? "")\" for \"--rev\" flag", Status.failure)
+    }
+    let format = line["write-out"] ?? "simple"
+    guard ["simple", "table", "json", "fields"].contains(format) else {
+      return fail("unsupported output format", Status.badFeature)
+    }
+    do throws(BackupError) {
+      Console.write(try HistoryHash.read(line.plain[0], revision: revision).text(format))
+      return 0
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+  }
+
+  private static func defragment(_ line: inout Words) -> Int32 {
+    do throws(Words.Refusal) {
+      try line.parse(flags: ["data-dir", "write-out"], switches: [])
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+    guard let directory = line["data-dir"], line.plain.isEmpty else {
+      return fail("defrag requires --data-dir and no argument", Status.badArguments)
+    }
+    do throws(BackupError) {
+      let sizes = try StoppedStore(dataDirectory: directory).defragment()
+      Console.write(
+        "Finished defragmenting directory \(directory): \(StatusText.size(sizes.before)) before, "
+          + "\(StatusText.size(sizes.after)) now\n")
+      return 0
+    } catch {
+      return fail(error.text, Status.failure)
+    }
+  }
+
   // MARK: export
 
   private static func export(_ line: inout Words) -> Int32 {
@@ -186,6 +235,12 @@ public enum BackupCommand {
           Makes a data directory from a snapshot. Flags: --name, --initial-cluster,
           --initial-cluster-token, --initial-advertise-peer-urls, --wal-dir, --skip-hash-check,
           --bump-revision with --mark-compacted.
+
+        \(program) hashkv <snapshot or data directory> [--rev <revision>] [-w …]
+          Prints the hash of the keys' history, as etcdctl endpoint hashkv does.
+
+        \(program) defrag --data-dir <directory>
+          Gives the free space of a stopped server's store back.
 
       """
     if program != "etcdutl" {

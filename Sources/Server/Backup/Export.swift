@@ -13,33 +13,19 @@ struct Export {
 
   func run() throws(BackupError) {
     let member = dataDirectory + "/member"
-    guard FileSystem.exists(member + "/martlet.format") else {
-      throw BackupError("\(dataDirectory) is no data directory of Martlet")
-    }
+    let store = try StoppedStore(dataDirectory: dataDirectory)
     if FileSystem.exists(target), (try? FileSystem.list(target)) != [] {
       throw BackupError("\"\(target)\" not empty or could not be read")
     }
     let isOwnDirectory = !FileSystem.exists(target)
     let temporary = target + "/member.exporting"
-    do throws(Errno) {
-      let path = member + "/martlet.lock"
-      let lock = try FileSystem.open(path, creates: !FileSystem.exists(path))
-      guard try FileSystem.lock(lock) else {
-        throw Errno.wouldBlock
-      }
-    } catch {
-      throw BackupError(
-        error == .wouldBlock
-          ? "the data directory \(dataDirectory) is in use by another process: stop it first"
-          : "\(member)/martlet.lock: \(error)")
-    }
     do {
       try FileSystem.makeDirectories(temporary + "/snap")
       try FileSystem.makeDirectory(temporary + "/wal")
       let wal = walDirectory.isEmpty ? member + "/wal" : walDirectory
       try copy(from: wal, to: temporary + "/wal", suffix: ".wal")
       try copy(from: member + "/snap", to: temporary + "/snap", suffix: ".snap")
-      try writeStore(member + "/snap/store.lmdb", temporary + "/snap/db")
+      try writeStore(store.path, temporary + "/snap/db")
       for folder in [temporary + "/wal", temporary + "/snap", temporary] {
         try FileSystem.syncDirectory(folder)
       }
@@ -62,7 +48,6 @@ struct Export {
   }
 
   private func writeStore(_ from: String, _ path: String) throws {
-    guard FileSystem.exists(from) else { throw BackupError("\(from) is missing") }
     let backend = try LMDBBackend.open(path: from, syncs: true)
     let reader = try backend.makeReader()
     try reader.renew()

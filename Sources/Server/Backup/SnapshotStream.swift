@@ -109,7 +109,7 @@ final class SnapshotStream: Sendable {
       do throws(StoreExportError) {
         try export.write(from: reader) { piece in
           hash.update(piece)
-          ending = self.offer(piece, &left)
+          ending = self.offer(piece, &left, shared)
           return ending == .whole
         }
       } catch {
@@ -118,7 +118,7 @@ final class SnapshotStream: Sendable {
       }
       let sum = hash.finish()
       let message = SnapshotMessage.encode(sum.rawSpan, remaining: 0)
-      ending = offer(message)
+      ending = offer(message, shared)
       shared.metrics.backendSnapshot.observe(nanoseconds: Clock.monotonic() - start)
       shared.log.info(
         "sent a snapshot", ("bytes", String(export.layout.bytes)),
@@ -141,21 +141,21 @@ final class SnapshotStream: Sendable {
   }
 
   /// Cuts a piece into messages.
-  private func offer(_ piece: RawSpan, _ left: inout Int) -> Ending {
+  private func offer(_ piece: RawSpan, _ left: inout Int, _ shared: Shared) -> Ending {
     var at = 0
     while at < piece.byteCount {
       let count = min(Limits.blobBytes, piece.byteCount - at)
       left -= count
       let blob = piece.extracting(at..<at + count)
-      let ending = offer(SnapshotMessage.encode(blob, remaining: left))
+      let ending = offer(SnapshotMessage.encode(blob, remaining: left), shared)
       guard ending == .whole else { return ending }
       at += count
     }
     return .whole
   }
 
-  /// Waits for room.
-  private func offer(_ message: [UInt8]) -> Ending {
+  /// Waits for room, and then for its turn beside those who write.
+  private func offer(_ message: [UInt8], _ shared: Shared) -> Ending {
     let deadline = Clock.monotonic() + Limits.stallNanoseconds
     var wasEmpty = false
     let ending: Ending = state.wait(
@@ -169,6 +169,8 @@ final class SnapshotStream: Sendable {
       return .whole
     }
     if wasEmpty { wake() }
+    let due = shared.paced(message.count)
+    state.wait(until: due, { $0.isClosed }, { _ in })
     return ending
   }
 

@@ -18,7 +18,7 @@ enum StatusText {
   }
 
   /// Headers in the middle, cells on the right.
-  private static func table(_ headers: [String], _ cells: [String]) -> String {
+  static func table(_ headers: [String], _ cells: [String]) -> String {
     func blanks(_ count: Int) -> String { String(repeating: " ", count: count) }
     let widths = zip(headers, cells).map { max($0.count, $1.count) }
     let rule = "+" + widths.map { String(repeating: "-", count: $0 + 2) + "+" }.joined() + "\n"

@@ -122,6 +122,7 @@ struct IOLoop: ~Copyable {
       if now >= nextTick {
         nextTick = now + Limits.tickNanoseconds
         services.tick(out: &out)
+        reader.reset()
         report()
       }
       if now >= nextSweep {

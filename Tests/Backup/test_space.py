@@ -1,0 +1,149 @@
+"""Disk space: what is freed is used again, and goes back to the system, beside the clients."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+from harness import paths
+from harness.protos import Client, messages
+from harness.server import Server, clean_environment
+
+from tools import ETCDCTL, State, compact, fill, put
+
+WAIT_SECONDS_MAX = 60
+MEBIBYTE = 1 << 20
+
+
+def sizes(server: Server) -> tuple[int, int]:
+    """The file's and what is in use of it, as etcdctl sees them."""
+    printed = ETCDCTL("endpoint", "status", "--endpoints", server.address, "-w", "json")
+    status = json.loads(printed)[0]["Status"]
+    return status["dbSize"], status["dbSizeInUse"]
+
+
+def waste(client: Client, mebibytes: int) -> None:
+    """Overwrites one key until so much of the file is garbage, compacts, and goes on."""
+    value = os.urandom(MEBIBYTE)
+    for _ in range(mebibytes):
+        revision = put(client, b"wasted", value)
+    revision = put(client, b"wasted", b"")
+    compact(client, revision)
+    put(client, b"after", b"")
+
+
+def await_size(server: Server, bytes_max: int) -> None:
+    end = time.monotonic() + WAIT_SECONDS_MAX
+    while sizes(server)[0] > bytes_max:
+        assert time.monotonic() < end, (sizes(server), server.log_tail())
+        time.sleep(0.1)
+
+
+def test_the_file_comes_back_to_its_factor_by_itself() -> None:
+    with (Server(paths.MARTLET, ["--log-level=info"]) as server,
+          Client(server.start().address) as client):
+        fill(server)
+        waste(client, 60)
+        before = State.of(server)
+        await_size(server, 8 * MEBIBYTE)
+        assert State.of(server) == before
+        assert '"reason":"automatic"' in server.log_text()
+        store = server.data_dir / "member" / "snap" / "store.lmdb"
+        assert store.stat().st_size < 8 * MEBIBYTE
+        server.stop()
+        assert State.of(server.start()) == before
+
+
+@pytest.mark.parametrize("setting", ["flag", "environment"])
+def test_it_can_be_turned_off(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then only the call gives space back."""
+    if setting == "environment":
+        monkeypatch.setattr(
+            "harness.server.clean_environment",
+            lambda: clean_environment() | {"ETCD_AUTO_DEFRAG_FACTOR": "0"})
+    server = Server(paths.MARTLET, ["--auto-defrag-factor=0"] if setting == "flag" else [])
+    with server, Client(server.start().address) as client:
+        waste(client, 60)
+        end = time.monotonic() + 4
+        while time.monotonic() < end:
+            put(client, b"k", b"v")
+            time.sleep(0.1)
+        assert sizes(server)[0] > 50 * MEBIBYTE
+        ETCDCTL("defrag", "--endpoints", server.address)
+        assert sizes(server)[0] < 8 * MEBIBYTE
+
+
+def test_writers_go_on_beside_a_defragmentation() -> None:
+    """And nothing of what they write, delete and compact meanwhile is lost or comes back."""
+    with Server(paths.MARTLET, ["--auto-defrag-factor=0"]) as server:
+        with Client(server.start().address) as client:
+            fill(server)
+            for n in range(60):
+                put(client, b"big/%d" % n, os.urandom(MEBIBYTE))
+            over = threading.Event()
+            written = []
+
+            def write() -> None:
+                m = messages().rpc
+                with Client(server.address) as own:
+                    while not over.is_set():
+                        n = len(written)
+                        lease = own.lease.LeaseGrant(m.LeaseGrantRequest(TTL=5000)).ID
+                        written.append(put(own, b"beside/%d" % (n % 50), b"%d" % n, lease))
+                        if n % 50 == 49:
+                            compact(own, written[-1])
+
+            thread = threading.Thread(target=write)
+            thread.start()
+            start = len(written)
+            ETCDCTL("defrag", "--endpoints", server.address)
+            beside = len(written) - start
+            over.set()
+            thread.join()
+            assert beside > 20
+            before = State.of(server)
+        server.stop()
+        with Client(server.start().address):
+            assert State.of(server) == before
+
+
+def test_freed_pages_are_used_again_at_once() -> None:
+    """Also while nobody reads any more after a transaction has read."""
+    m = messages().rpc
+    with (Server(paths.MARTLET, ["--auto-defrag-factor=0"]) as server,
+          Client(server.start().address) as client):
+        put(client, b"read", b"")
+        client.kv.Txn(m.TxnRequest(
+            compare=[m.Compare(key=b"read", target=m.Compare.VALUE, value=b"")],
+            success=[m.RequestOp(request_range=m.RangeRequest(key=b"read")),
+                     m.RequestOp(request_put=m.PutRequest(key=b"read", value=b"x"))]))
+        for _ in range(12):
+            waste(client, 10)
+        assert sizes(server)[0] < 45 * MEBIBYTE
+
+
+def test_a_server_that_stops_amid_a_defragmentation_loses_nothing() -> None:
+    with Server(paths.MARTLET, ["--auto-defrag-factor=0"]) as server:
+        with Client(server.start().address) as client:
+            for n in range(100):
+                put(client, b"big/%d" % n, os.urandom(MEBIBYTE))
+            stop = threading.Event()
+
+            def write() -> None:
+                with Client(server.address) as own:
+                    while not stop.is_set():
+                        put(own, b"k", b"v")
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            call = client.maintenance.Defragment.future(messages().rpc.DefragmentRequest())
+            copies = server.data_dir / "member" / "snap"
+            while not list(copies.glob("store.lmdb.defrag*")):
+                assert not call.done()
+            stop.set()
+            writer.join()
+            before = State.of(server)
+        server.kill()
+        assert State.of(server.start()) == before
+        assert not list(copies.glob("store.lmdb.defrag*"))
