@@ -142,6 +142,13 @@ public final class Simulation {
     process.post(.message(message))
   }
 
+  /// A request to another member, or its answer: over connections, so that it comes once or
+  /// never.
+  func send(_ event: Event, from: NodeID, to: NodeID) {
+    guard let time = network.arrivals(from, to, now: now, random: &random).first else { return }
+    queue.add(event, at: time)
+  }
+
   // MARK: Clients
 
   /// Sends to a host as a client does: in order, on one connection. The call is lost when the
@@ -377,6 +384,10 @@ public final class Simulation {
       trace.event(11, at: now, host: number)
       process.committed()
     case .deliver(let packet): deliver(packet)
+    case .ask(let ask): host(ask.to)?.process?.post(.asked(ask))
+    case .answer(let ask, let answer):
+      guard let host = host(ask.from), host.run == ask.run else { return }
+      host.process?.post(.answered(ask, answer))
     case .start(let number):
       trace.event(12, at: now, host: number)
       start(hosts[number])
