@@ -61,14 +61,17 @@ extension Process {
   func commitToBackend() {
     guard let buffer = committing else { return }
     committing = nil
+    let batch = buffer.batch()
     do throws(BackendError) {
+      guard batch.arena.count <= host.storeRoom else { throw .full("no space left on device") }
+      if host.storeRoom < .max { host.storeRoom -= batch.arena.count }
       if world.plant == .consistentIndexApart {
-        try commitApart(buffer.batch())
+        try commitApart(batch)
       } else {
-        try host.backend.commit(buffer.batch())
+        try host.backend.commit(batch)
       }
     } catch {
-      fail("the store cannot be committed")
+      fail("the store cannot be committed: \(error)")
     }
   }
 

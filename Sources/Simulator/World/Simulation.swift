@@ -134,8 +134,9 @@ public final class Simulation {
     if case .snapshot(let snapshot) = message.body, let store = packet.store {
       let path = Paths.store(snapshot.metadata.index)
       do { try StoreContent.save(store, path, to: host.disk) } catch {
-        lost(message)
-        return process.fail("a snapshot cannot be stored")
+        // The sender is told so; the member goes on.
+        note("\(host.number) cannot store a snapshot")
+        return lost(message)
       }
       self.host(message.from)?.process?.post(.reported(message.to, isDelivered: true))
     }
@@ -332,6 +333,7 @@ public final class Simulation {
     if answered < 10 { violate("progress", "\(answered) answers since the faults ended") }
     let members = hosts.filter { $0.isMember && $0.state != .gone }
     guard leader != nil else { return violate("progress", "nobody leads") }
+    checks.overdueLeases()
     for host in members {
       guard let process = host.process else {
         violate("progress", "\(host.number) does not run")
