@@ -18,7 +18,12 @@ extension Process {
     committing = replica.store.freeze()
     apply.dirtySince = nil
     let isWanted = apply.pendingSnapshot != nil || !apply.snapshotsWanted.isEmpty
-    apply.frozen = isWanted ? snapshotHere() : nil
+    apply.frozen = nil
+    if isWanted {
+      let pending = apply.pendingSnapshot
+      let isOfNow = pending?.metadata.index == replica.appliedIndex
+      apply.frozen = isOfNow ? pending : snapshotHere()
+    }
     wake(.store)
   }
 

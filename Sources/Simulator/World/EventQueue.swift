@@ -62,8 +62,7 @@ struct EventQueue {
   }
 
   mutating func next() -> (time: UInt64, event: Event)? {
-    guard let first = heap.first, let event = slots[first.slot] else { return nil }
-    slots[first.slot] = nil
+    guard let first = heap.first, let event = slots[first.slot].take() else { return nil }
     free.append(first.slot)
     let last = heap.removeLast()
     guard !heap.isEmpty else { return (first.time, event) }
