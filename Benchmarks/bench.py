@@ -7,15 +7,18 @@ machine with the server.
 """
 
 import argparse
+import functools
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Tests"))
+TESTS = Path(__file__).resolve().parents[1] / "Tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "Cluster")]
 
+from group import Group  # noqa: E402
 from harness import paths  # noqa: E402
-from harness.server import Server  # noqa: E402
 from load import Point, measure  # noqa: E402
 from report import Results, save, table  # noqa: E402
 
@@ -34,10 +37,10 @@ def progress(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def run_round(number: int, servers: dict[str, str], points: list[Point],
+def run_round(number: int, groups: dict[str, Callable[[], Group]], points: list[Point],
               operations: list[str], results: Results) -> None:
-    for name, binary in servers.items():
-        with Server(binary) as server:
+    for name, make in groups.items():
+        with make() as server:
             server.start()
             for operation in operations:
                 for point in points:
@@ -52,6 +55,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one round, a tenth of the requests")
     parser.add_argument("--only", choices=OPERATIONS, help="one operation")
+    parser.add_argument("--members", type=int, default=1, help="of each cluster")
+    parser.add_argument("--through", choices=["leader", "follower"], default="leader")
     parser.add_argument("--output", type=Path, default=paths.ROOT / ".build" / "bench")
     options = parser.parse_args()
 
@@ -60,14 +65,15 @@ def main() -> None:
     points = POINTS
     if options.quick:
         points = [Point(each.connections, each.streams, each.requests // 10) for each in POINTS]
-    servers = {"etcd": paths.ETCD, "martlet": paths.MARTLET}
+    groups = {name: functools.partial(Group, name, binary, options.members, options.through)
+              for name, binary in (("etcd", paths.ETCD), ("martlet", paths.MARTLET))}
     operations = [options.only] if options.only else OPERATIONS
     results: Results = {}
     for number in range(1, (1 if options.quick else options.rounds) + 1):
-        run_round(number, servers, points, operations, results)
+        run_round(number, groups, points, operations, results)
     progress("")
-    save(results, list(servers), options.output)
-    print(table(results, list(servers)))
+    save(results, list(groups), options.output)
+    print(table(results, list(groups)))
     print(f"written to {options.output}")
 
 

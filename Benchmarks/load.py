@@ -2,13 +2,18 @@
 
 import json
 import re
+import resource
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness import paths
-from harness.server import Server, clean_environment
+from harness.server import clean_environment
+
+if TYPE_CHECKING:
+    from group import Group
 
 RUN_SECONDS_MAX = 180
 VALUE_BYTES = 300
@@ -30,12 +35,14 @@ class Point:
 
 @dataclass
 class Measurement:
-    """Times in milliseconds, CPU of the server in microseconds a request, RSS in MiB."""
+    """Times in milliseconds, CPU of the server and of the load generator in microseconds a
+    request, RSS in MiB."""
 
     throughput: float
     p50: float
     p99: float
     cpu: float
+    client: float
     rss: float
 
     def as_dict(self) -> dict[str, float]:
@@ -57,7 +64,7 @@ def body(operation: str) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def revision(server: Server) -> int:
+def revision(server: "Group") -> int:
     """The store's revision; the key is read on the way, so that it is known to be there."""
     answer = subprocess.run(
         [paths.ETCDCTL, f"--endpoints={server.endpoint}", "get", KEY.decode(), "-w", "json"],
@@ -65,22 +72,29 @@ def revision(server: Server) -> int:
     return json.loads(answer.stdout)["header"]["revision"]
 
 
+def _children_cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def _percentile(ordered: list[int], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] / 1000
 
 
-def measure(server: Server, operation: str, point: Point) -> Measurement:
+def measure(server: "Group", operation: str, point: Point) -> Measurement:
     """Runs h2load once; raises when a request failed or a put did not happen."""
     with tempfile.TemporaryDirectory() as folder:
         data, log = Path(folder) / "body", Path(folder) / "log"
         data.write_bytes(body(operation))
         before, cpu = revision(server), server.cpu_seconds()
+        client = _children_cpu_seconds()
         run = subprocess.run(
             ["h2load", f"--requests={point.requests}", f"--clients={point.connections}",
              f"--max-concurrent-streams={point.streams}", f"--data={data}",
              "--header=content-type: application/grpc", "--header=te: trailers",
              f"--log-file={log}", f"{server.endpoint}/etcdserverpb.KV/{operation}"],
             capture_output=True, text=True, timeout=RUN_SECONDS_MAX)
+        client = _children_cpu_seconds() - client
         cpu = server.cpu_seconds() - cpu
         moved = revision(server) - before
         lines = [line.split() for line in log.read_text().splitlines()]
@@ -95,4 +109,4 @@ def measure(server: Server, operation: str, point: Point) -> Measurement:
     return Measurement(
         throughput=point.requests / seconds, p50=_percentile(latencies, 0.5),
         p99=_percentile(latencies, 0.99), cpu=cpu / point.requests * 1e6,
-        rss=server.rss_bytes() / 2**20)
+        client=client / point.requests * 1e6, rss=server.rss_bytes() / 2**20)

@@ -15,6 +15,7 @@ FIELDS = {  # name: (heading, format, whether more is better)
     "p50": ("p50 ms", "{:.2f}", False),
     "p99": ("p99 ms", "{:.2f}", False),
     "cpu": ("CPU µs/request", "{:.1f}", False),
+    "client": ("generator's CPU µs/request", "{:.1f}", False),
     "rss": ("RSS MiB", "{:.0f}", False),
 }
 Results = dict[tuple[str, Point], dict[str, list[Measurement]]]

@@ -150,8 +150,10 @@ extension WatchHub {
   /// be on their way here when the owner knows of a later revision.
   mutating func respond(_ slot: Int, _ answer: Response) {
     var response = answer
-    response.revision = max(response.revision, streams[slot].toldRevision)
-    streams[slot].toldRevision = response.revision
+    if response.revision != 0 {
+      response.revision = max(response.revision, streams[slot].toldRevision)
+      streams[slot].toldRevision = response.revision
+    }
     streams[slot].responses.append(response)
     streams[slot].queuedBytes += response.eventBytes
     queuedEventCount += response.eventCount
