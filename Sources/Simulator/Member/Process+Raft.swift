@@ -28,7 +28,7 @@ extension Process {
     case .questions(let queries): questions.append((core.commit, queries))
     case .readIndex(let ticket):
       if world.plant != .readContextReused { nextContext += 1 }
-      if core.readIndex(context: nextContext) { reads.append((nextContext, ticket)) }
+      if core.readIndex(context: nextContext) { read = (nextContext, ticket) }
     case .written(let mark): core.appended(mark)
     case .applied(let index): core.applied(upTo: index)
     case .configurations(let applied): for change in applied { configure(change) }
@@ -148,15 +148,13 @@ extension Process {
     if !output.snapshotsWanted.isEmpty { post(.snapshotWanted(output.snapshotsWanted)) }
     if let standing = output.standing { changed(standing) }
     if !output.committed.isEmpty { post(.committed(output.committed, commit: core.commit)) }
-    for (context, index) in output.reads {
-      guard let at = reads.firstIndex(where: { $0.context == context }) else { continue }
-      post(.readIndex(ticket: reads[at].ticket, index: index))
-      reads.remove(at: at)
+    for (context, index) in output.reads where context == read.context {
+      post(.readIndex(ticket: read.ticket, index: index))
     }
   }
 
   private func changed(_ standing: Standing) {
-    reads.removeAll()
+    read = (0, 0)
     status.term = standing.term
     status.leader = standing.leader
     world.note(

@@ -81,7 +81,8 @@ final class Process {
   var core: Core
   var output = Output()
   var raftInbox: [RaftInput] = []
-  var reads: [(context: UInt64, ticket: UInt64)] = []
+  /// The newest read request that the core has: older ones are not waited for.
+  var read: (context: UInt64, ticket: UInt64) = (0, 0)
   var nextContext: UInt64
   var nextTick: UInt64
   /// Proposals that wait for a leader, and until when.
