@@ -260,7 +260,7 @@ private func isSnapshot(_ message: Message) -> Bool {
     cluster[1].core.compact(upTo: LogIndex(5))
     cluster[1].core.reportUnreachable(NodeID(3))
     cluster.pump(cluster[1])
-    #expect(!cluster[1].core.hasOutput)
+    #expect(!cluster[1].hasOutput)
     cluster.isCut = { _, _ in false }
     cluster.tick(30)
     #expect(cluster[3].history.count >= 6)

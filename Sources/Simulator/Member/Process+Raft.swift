@@ -16,7 +16,14 @@ extension Process {
       nextTick = now + world.options.tick
     }
     campaignIfAlone()
-    while core.hasOutput { honour() }
+    var outputs = 0
+    while core.hasOutput {
+      outputs += 1
+      guard outputs < 10_000 else {
+        return world.violate("progress", "\(host.number) comes to no end with its output")
+      }
+      honour()
+    }
     noteProgress()
     wake(.raft, at: host.trueTime(nextTick))
   }
