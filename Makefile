@@ -25,7 +25,7 @@ test:
 	@scripts/check
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
-	$(MAKE) simulate SEEDS="1 150"
+	$(MAKE) simulate SEEDS="1 1000"
 	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
 	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
 

@@ -163,6 +163,8 @@ extension Core {
   var owesAppends: Bool {
     guard role == .leader else { return false }
     for peer in progress where peer.id != config.id && !peer.isPaused {
+      // Only a snapshot helps it, which nobody gets who is not heard of: see `wantSnapshot`.
+      if peer.next < log.firstIndex, !peer.isRecentlyActive { continue }
       if peer.owesAppend || peer.next <= log.lastIndex || peer.sentCommit < log.commit {
         return true
       }

@@ -10,6 +10,8 @@ enum Campaign {
     var answers = 0
     var failures: [String] = []
 
+    var virtualMinutes: Int { Int(virtualSeconds / 60) }
+
     mutating func add(_ other: Tally) {
       seeds += other.seeds
       virtualSeconds += other.virtualSeconds
@@ -96,7 +98,7 @@ enum Campaign {
             seed = nil
           case "fail":
             tally.seeds += 1
-            tally.failures.append(String(text.dropFirst(5)))
+            fail(String(text.dropFirst(5)), &tally)
             seed = nil
           default: if trap.isEmpty { trap = text }
           }
@@ -105,13 +107,21 @@ enum Campaign {
         unsafe pipe = nil
         guard let seed else { return tally }
         tally.seeds += 1
-        tally.failures.append("seed \(seed) TRAP \(trap)")
+        fail("seed \(seed) TRAP \(trap)", &tally)
         let done = (seed - first) / step + 1
         guard done < count, plant == nil else { return tally }
         first = seed + step
         count -= done
         start()
       }
+    }
+
+    /// A failure is told at once: a campaign may be long.
+    private func fail(_ text: String, _ tally: inout Tally) {
+      tally.failures.append(text)
+      guard plant == nil else { return }
+      print(text)
+      fflush(nil)
     }
 
     private func readLine() -> String? {
@@ -142,11 +152,9 @@ enum Campaign {
   static func run(first: UInt64, count: UInt64) -> Bool {
     let start = seconds()
     let tally = tally(first: first, count: count)
-    for failure in tally.failures { print(failure) }
-    let hours = Int(tally.virtualSeconds / 36)
     print(
-      "\(tally.seeds) seeds, \(tally.failures.count) failed; \(hours / 100).\(hours % 100) virtual "
-        + "hours, \(tally.faults) faults, \(tally.answers) answers in \(Int(seconds() - start)) s")
+      "\(tally.seeds) seeds, \(tally.failures.count) failed; \(tally.virtualMinutes) virtual minutes, "
+        + "\(tally.faults) faults, \(tally.answers) answers in \(Int(seconds() - start)) s")
     return tally.failures.isEmpty && tally.seeds == Int(count)
   }
 
@@ -158,12 +166,11 @@ enum Campaign {
       let count = UInt64(jobs * 20)
       let tally = tally(first: next, count: count)
       next += count
-      for failure in tally.failures { print(failure) }
       total.add(tally)
       let minutes = (seconds() - start) / 60
       print(
         "\(total.seeds) seeds, \(Int(Double(total.seeds) / minutes)) a minute; "
-          + "\(Int(total.virtualSeconds / 3600)) virtual hours, \(total.faults) faults, "
+          + "\(total.virtualMinutes / 60) virtual hours, \(total.faults) faults, "
           + "\(total.failures.count) failures")
       fflush(nil)
     }

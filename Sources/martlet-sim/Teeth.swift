@@ -1,3 +1,4 @@
+import Glibc
 import Simulator
 
 /// Puts each known bug into the members and counts the seeds until it is found.
@@ -13,6 +14,7 @@ enum Teeth {
       let batch = bugs[at..<min(at + Campaign.jobs, bugs.count)]
       at += batch.count
       var workers = batch.map { Campaign.Worker(first: 1, count: seedsMax, step: 1, plant: $0) }
+      fflush(nil)
       for (place, bug) in workers.indices.map({ ($0, batch[batch.startIndex + $0]) }) {
         let tally = workers[place].finish()
         guard let failure = tally.failures.first else {

@@ -247,6 +247,26 @@ private func isSnapshot(_ message: Message) -> Bool {
     #expect(others.allSatisfy { $0.state == .replicate })
   }
 
+  /// Found by a simulated seed whose leader never came to an end with its output.
+  @Test func `owes nothing to a silent follower that only a snapshot could help`() throws {
+    let cluster = Cluster(voters: [1, 2, 3]) { $0.checkQuorum = true }
+    cluster.elect(1)
+    cluster.isCut = { from, to in from == NodeID(3) || to == NodeID(3) }
+    for index in 0..<5 {
+      try cluster[1].propose("\(index)")
+      cluster.settle()
+    }
+    cluster.tick(30)
+    cluster[1].core.compact(upTo: LogIndex(5))
+    cluster[1].core.reportUnreachable(NodeID(3))
+    cluster.pump(cluster[1])
+    #expect(!cluster[1].hasOutput)
+    cluster.isCut = { _, _ in false }
+    cluster.tick(30)
+    #expect(cluster[3].history.count >= 6)
+    #expect(cluster[3].history == cluster[1].history)
+  }
+
   @Test func `asks for a snapshot again when one was lost`() throws {
     let cluster = Cluster(voters: [1, 2, 3])
     cluster.elect(1)

@@ -16,6 +16,17 @@ import Testing
     #expect(report.locks > 0 && report.hashes > 0)
   }
 
+  /// `martlet-sim teeth` tries all of them; these are found early.
+  @Test(
+    arguments: [
+      (.voteNotPersisted, "durable before said"), (.voteTwice, "monotonic"),
+      (.proposalRepeated, "linearizable"), (.readWithoutIndex, "linearizable"),
+    ] as [(PlantedBug, String)])
+  func `finds a planted bug`(plant: PlantedBug, invariant: String) {
+    let report = Simulation.run(seed: 1, plant: plant, isTraced: false)
+    #expect(report.violation?.invariant == invariant)
+  }
+
   /// Seeds that found something in their time. What they draw changes with the simulator, so that
   /// each finding has a test of its own beside the module that was wrong.
   @Test(

@@ -112,7 +112,7 @@ final class LeaseClient: Client {
 
   private func keepAlive() {
     if stream == nil {
-      if let leader = world.leader, chance(9, in: 10) { host = leader }
+      if let leader = world.leader, chance(1, in: 2) { host = leader }
       stream = open(.leaseKeepAlive, line: 1, timeout: nil)
       streamHost = host
     }

@@ -20,6 +20,8 @@ final class Checks {
   /// How many events the process had before the entry at hand.
   private var eventsBefore = 0
   private var lastConfigured = LogIndex.zero
+  /// When a member last began to lead.
+  private var lastElection: UInt64 = 0
 
   init(_ options: Options) { self.options = options }
 
@@ -32,11 +34,20 @@ final class Checks {
     if options.checkQuorum { expect(name, problem) }
   }
 
+  /// Once no member has failed for a while. A new leader gives every lease its whole time again.
+  func overdueLeases() {
+    let second: UInt64 = 1_000_000_000
+    let slack = options.tick * UInt64(options.electionTicks) + 2 * second
+    expectOfLeases(
+      "lease ends", leases.overdue(world.now, since: lastElection, slack: slack))
+  }
+
   // MARK: Raft
 
   /// Every message on its way out.
   func sent(_ message: Message, by host: Host) {
     expect("durable before said", Durability.problem(message, host))
+    Durability.note(message, host)
     if case .voteResponse(isRejected: false) = message.body {
       expect(
         "election safety",
@@ -45,6 +56,7 @@ final class Checks {
   }
 
   func output(_ output: Output, of process: Process) {
+    expect("acknowledged is kept", Durability.problem(acknowledged: process))
     guard let state = output.hardState else { return }
     if output.standing == nil, let before = monotonic.commit(of: process.host.number) {
       expect("commit rule", CommitRule.problem(process.core, before: before))
@@ -54,12 +66,14 @@ final class Checks {
 
   func standing(_ standing: Standing, of process: Process) {
     guard standing.role == .leader else { return }
+    lastElection = world.now
     expect("election safety", elections.leads(process.host.id, term: standing.term))
     expect("leader completeness", committed.problem(leader: process.core))
   }
 
   func started(_ process: Process) {
     monotonic.restarted(process.host.number)
+    expect("acknowledged is kept", Durability.problem(acknowledged: process))
     expectConfiguration(of: process, isFirst: false)
     expect(
       "committed immutable",

@@ -29,6 +29,25 @@ enum Durability {
     return nil
   }
 
+  /// Keeps in mind what a leader was told to be here.
+  static func note(_ message: Message, _ host: Host) {
+    guard case .appendResponse(let response) = message.body, response.rejection == nil else {
+      return
+    }
+    let known = host.acknowledged
+    let index = message.term == known.term ? max(known.index, response.index) : response.index
+    if message.term >= known.term { host.acknowledged = (message.term, index) }
+  }
+
+  /// A leader counts on what it was told of for all of its term: the log stays as long. Thesis §3.5
+  /// (Leader Append-Only); etcd raft: `restore`, which keeps a log that has what a snapshot has.
+  static func problem(acknowledged process: Process) -> String? {
+    let (term, index) = process.host.acknowledged
+    guard process.core.term == term, process.core.lastIndex < index else { return nil }
+    return "\(process.host.number) had acknowledged entry \(index.rawValue), its log ends at "
+      + "\(process.core.lastIndex.rawValue)"
+  }
+
   /// Whether an entry that is applied is durable on a quorum of the configuration or of the one
   /// before, as entries behind a change may be committed in either.
   static func problem(

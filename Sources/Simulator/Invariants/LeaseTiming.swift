@@ -8,6 +8,8 @@ internal import Replica
 struct LeaseTiming {
   private struct Lease {
     var id: LeaseID
+    /// In nanoseconds.
+    var ttl: UInt64
     /// Until when the holder may count on it, by the slowest and fastest clocks.
     var promisedUntil: UInt64
     var wasRevokedByHolder = false
@@ -26,7 +28,7 @@ struct LeaseTiming {
     // Two clocks may differ by twice the drift; a tick of the member's clock comes on top.
     let until = sentAt + whole - whole / 1_000_000 * UInt64(2 * drift)
     guard let at = position(id) else {
-      leases.append(Lease(id: id, promisedUntil: until))
+      leases.append(Lease(id: id, ttl: whole, promisedUntil: until))
       return nil
     }
     leases[at].promisedUntil = max(leases[at].promisedUntil, until)
@@ -46,7 +48,12 @@ struct LeaseTiming {
       let view = try? InternalRaftRequestView(entry.data.rawSpan), view.kind == .leaseRevoke,
       let id = Self.lease(entry.data.rawSpan, view.request)
     else { return }
-    guard let at = position(id), leases[at].endedAt == nil else { return }
+    guard let at = position(id) else {
+      // Its holder has not heard of it yet.
+      leases.append(Lease(id: id, ttl: 0, promisedUntil: 0, endedAt: now))
+      return
+    }
+    guard leases[at].endedAt == nil else { return }
     leases[at].endedAt = now
     if !leases[at].wasRevokedByHolder, now < leases[at].promisedUntil {
       let early = (leases[at].promisedUntil - now) / 1_000_000
@@ -63,11 +70,13 @@ struct LeaseTiming {
     return nil
   }
 
-  /// Long after the last promise every lease has ended.
-  func overdue(_ now: UInt64, slack: UInt64) -> String? {
-    for lease in leases
-    where lease.endedAt == nil && lease.promisedUntil + slack < now {
-      return "lease \(lease.id.rawValue) outlives its promise"
+  /// A while after the last promise, and after the last leader's beginning, every lease has ended.
+  func overdue(_ now: UInt64, since elected: UInt64, slack: UInt64) -> String? {
+    for lease in leases where lease.endedAt == nil {
+      let end = max(lease.promisedUntil, elected + lease.ttl) + lease.ttl / 4 + slack
+      if end < now {
+        return "lease \(lease.id.rawValue) outlives its promise by \((now - end) / 1_000_000) ms"
+      }
     }
     return nil
   }

@@ -32,6 +32,13 @@ final class Host {
   var survival = FaultyDisk.Survival.everything
   /// What the log must hold after whatever happens.
   var durable = DurableLog()
+  /// Until when something else fills the disk, over restarts: the log's, the store's or both.
+  var fullUntil: UInt64 = 0
+  var isLogFull = false
+  /// How many bytes the store may still commit.
+  var storeRoom = Int.max
+  /// What it has acknowledged to the leader of a term.
+  var acknowledged = (term: Term.zero, index: LogIndex.zero)
   /// Whether a bit was flipped on the disk: a start may be refused.
   var isDamaged = false
   /// Whether the disk is beyond repair.

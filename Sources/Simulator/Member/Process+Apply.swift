@@ -142,6 +142,9 @@ extension Process {
     } else if !hasEvents {
       post(LoopInput.wake)
     }
+    if !outcome.completions[Self.peerLoop].isEmpty {
+      post(PeerInput.answers(outcome.completions[Self.peerLoop]))
+    }
     if !outcome.proposals.isEmpty { post(.proposals(outcome.proposals)) }
     if !outcome.configurations.isEmpty { post(.configurations(outcome.configurations)) }
     if apply.hasApplied { post(.applied(replica.appliedIndex)) }

@@ -90,8 +90,17 @@ extension Process {
         post(RaftInput.readIndex(ticket: ticket))
       }
     }
-    if !outbox.queries.isEmpty { post(.queries(outbox.queries)) }
+    if !outbox.queries.isEmpty { ask(outbox.queries) }
+    if !outbox.forwards.isEmpty { post(.forwards(outbox.forwards)) }
     if let target = outbox.transferee { post(.transfer(target)) }
     outbox.removeAll()
+  }
+
+  private func ask(_ queries: [Query]) {
+    let held = queries.filter(\.waitsForCommitted)
+    if !held.isEmpty { post(.questions(held)) }
+    if held.count < queries.count {
+      post(.queries(queries.filter { !$0.waitsForCommitted }))
+    }
   }
 }

@@ -9,12 +9,21 @@ extension Process {
     let inbox = raftInbox
     raftInbox.removeAll(keepingCapacity: true)
     for input in inbox { take(input) }
+    retryProposals()
+    answerQuestions()
     if now >= nextTick {
       core.tick()
       nextTick = now + world.options.tick
     }
     campaignIfAlone()
-    while core.hasOutput { honour() }
+    var outputs = 0
+    while core.hasOutput {
+      outputs += 1
+      guard outputs < 10_000 else {
+        return world.violate("progress", "\(host.number) comes to no end with its output")
+      }
+      honour()
+    }
     noteProgress()
     wake(.raft, at: host.trueTime(nextTick))
   }
@@ -23,9 +32,10 @@ extension Process {
     switch input {
     case .message(let message): step(message)
     case .proposals(let proposals): for proposal in proposals { propose(proposal) }
+    case .questions(let queries): questions.append((core.commit, queries))
     case .readIndex(let ticket):
       if world.plant != .readContextReused { nextContext += 1 }
-      if core.readIndex(context: nextContext) { reads.append((nextContext, ticket)) }
+      if core.readIndex(context: nextContext) { read = (nextContext, ticket) }
     case .written(let mark): core.appended(mark)
     case .applied(let index): core.applied(upTo: index)
     case .configurations(let applied): for change in applied { configure(change) }
@@ -42,13 +52,56 @@ extension Process {
     core.step(message)
   }
 
-  /// A proposal that is not taken gets no answer here: its call runs into its time limit.
+  /// Questions wait until all is applied that was committed when they came, and, on a leader,
+  /// the first entry of its term.
+  private func answerQuestions() {
+    guard !questions.isEmpty else { return }
+    if core.role == .leader, core.term(at: core.commit) != core.term { return }
+    while let first = questions.first, first.index <= core.applied {
+      questions.removeFirst()
+      post(.queries(first.queries))
+    }
+  }
+
+  /// A proposal that comes while there is no leader waits for one.
   private func propose(_ proposal: Proposal) {
+    if waiting.isEmpty, attempt(proposal) { return }
+    waiting.append((proposal, now + world.options.requestTime))
+  }
+
+  /// Tries again what waits, in order.
+  private func retryProposals() {
+    while let item = waiting.first {
+      if item.deadline > now, !attempt(item.proposal) { return }
+      waiting.removeFirst()
+    }
+  }
+
+  /// False: not now.
+  private func attempt(_ proposal: Proposal) -> Bool {
     let leading = world.plant == .leaseExpiredByFormerLeader ? nil : proposal.leading
-    try? core.propose(kind: proposal.kind, data: proposal.data, leading: leading)
+    if let leading, core.role != .leader || core.term != leading { return true }
+    do throws(ProposeError) {
+      try core.propose(kind: proposal.kind, data: proposal.data, leading: leading)
+    } catch {
+      switch error {
+      case .noLeader, .transferring, .confChangeRefused: return false
+      case .tooManyUncommitted: refuse(proposal, .tooMany)
+      case .notMember, .malformedConfChange: refuse(proposal, .stopped)
+      }
+      return true
+    }
     if world.plant == .proposalRepeated, world.random.chance(1, in: 50) {
       try? core.propose(kind: proposal.kind, data: proposal.data)
     }
+    return true
+  }
+
+  private func refuse(_ proposal: Proposal, _ failure: Failure) {
+    guard RequestIDs.loop(of: proposal.id, member: host.id) == 0 else { return }
+    var batch = CompletionBatch()
+    batch.append(proposal.id, failure: failure)
+    post(.completions(batch))
   }
 
   private func configure(_ applied: ConfigurationApplied) {
@@ -102,15 +155,13 @@ extension Process {
     if !output.snapshotsWanted.isEmpty { post(.snapshotWanted(output.snapshotsWanted)) }
     if let standing = output.standing { changed(standing) }
     if !output.committed.isEmpty { post(.committed(output.committed, commit: core.commit)) }
-    for (context, index) in output.reads {
-      guard let at = reads.firstIndex(where: { $0.context == context }) else { continue }
-      post(.readIndex(ticket: reads[at].ticket, index: index))
-      reads.remove(at: at)
+    for (context, index) in output.reads where context == read.context {
+      post(.readIndex(ticket: read.ticket, index: index))
     }
   }
 
   private func changed(_ standing: Standing) {
-    reads.removeAll()
+    read = (0, 0)
     status.term = standing.term
     status.leader = standing.leader
     world.note(
@@ -119,6 +170,7 @@ extension Process {
     world.checks.standing(standing, of: self)
     post(.standing(standing))
     post(LoopInput.wake)
+    wake(.peers)
   }
 
   /// What a leader's services know of the others. etcd: `isLearnerReady`.

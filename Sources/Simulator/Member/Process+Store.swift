@@ -18,7 +18,12 @@ extension Process {
     committing = replica.store.freeze()
     apply.dirtySince = nil
     let isWanted = apply.pendingSnapshot != nil || !apply.snapshotsWanted.isEmpty
-    apply.frozen = isWanted ? snapshotHere() : nil
+    apply.frozen = nil
+    if isWanted {
+      let pending = apply.pendingSnapshot
+      let isOfNow = pending?.metadata.index == replica.appliedIndex
+      apply.frozen = isOfNow ? pending : snapshotHere()
+    }
     wake(.store)
   }
 
@@ -61,14 +66,17 @@ extension Process {
   func commitToBackend() {
     guard let buffer = committing else { return }
     committing = nil
+    let batch = buffer.batch()
     do throws(BackendError) {
+      guard batch.arena.count <= host.storeRoom else { throw .full("no space left on device") }
+      if host.storeRoom < .max { host.storeRoom -= batch.arena.count }
       if world.plant == .consistentIndexApart {
-        try commitApart(buffer.batch())
+        try commitApart(batch)
       } else {
-        try host.backend.commit(buffer.batch())
+        try host.backend.commit(batch)
       }
     } catch {
-      fail("the store cannot be committed")
+      fail("the store cannot be committed: \(error)")
     }
   }
 

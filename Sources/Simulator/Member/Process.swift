@@ -9,6 +9,7 @@ internal import WAL
 enum RaftInput {
   case message(Message)
   case proposals([Proposal])
+  case questions([Query])
   case readIndex(ticket: UInt64)
   case written(WriteMark)
   case applied(LogIndex)
@@ -80,9 +81,13 @@ final class Process {
   var core: Core
   var output = Output()
   var raftInbox: [RaftInput] = []
-  var reads: [(context: UInt64, ticket: UInt64)] = []
+  /// The newest read request that the core has: older ones are not waited for.
+  var read: (context: UInt64, ticket: UInt64) = (0, 0)
   var nextContext: UInt64
   var nextTick: UInt64
+  /// Proposals that wait for a leader, and until when.
+  var waiting: [(proposal: Proposal, deadline: UInt64)] = []
+  var questions: [(index: LogIndex, queries: [Query])] = []
   /// Membership changes up to here are in the configuration of a snapshot that was received.
   var restoredIndex = LogIndex.zero
 
@@ -95,7 +100,7 @@ final class Process {
 
   // Apply.
   var replica: Replica<MemoryBackend>
-  var outcome = Outcome(loops: 1)
+  var outcome = Outcome(loops: peerLoop + 1)
   var applyInbox: [ApplyInput] = []
   var apply: ApplyState
 
@@ -111,6 +116,11 @@ final class Process {
   var nextLoopTick: UInt64 = 0
   /// Open calls, ascending.
   var calls: [CallID] = []
+
+  // Peers.
+  /// Completions of this loop are answers to other members.
+  static let peerLoop = 1
+  var peers: PeerState
 
   /// When each thread's next turn is due.
   private var turns = [UInt64?](repeating: nil, count: ThreadName.allCases.count)
@@ -137,6 +147,9 @@ final class Process {
     status = parts.status
     apply = ApplyState(
       snapshotIndex: parts.snapshotIndex, member: host.id, startMilliseconds: milliseconds)
+    peers = PeerState(
+      ids: RequestIDs(
+        member: host.id, startMilliseconds: milliseconds, loop: Self.peerLoop))
     reader = parts.reader
     core = parts.core
     wal = parts.wal
@@ -171,6 +184,7 @@ final class Process {
     case .apply: turnApply()
     case .store: turnStore()
     case .loop: turnLoop()
+    case .peers: turnPeers()
     }
   }
 
@@ -192,6 +206,11 @@ final class Process {
   func post(_ input: LoopInput) {
     loopInbox.append(input)
     wake(.loop)
+  }
+
+  func post(_ input: PeerInput) {
+    peers.inbox.append(input)
+    wake(.peers)
   }
 
   /// Begins to live: every thread has its first turn.

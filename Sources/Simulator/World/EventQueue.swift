@@ -3,7 +3,7 @@ internal import Services
 
 /// The threads of a member's shell; here each is a turn that the queue gives.
 enum ThreadName: Int, CaseIterable {
-  case raft, wal, apply, store, loop
+  case raft, wal, apply, store, loop, peers
 }
 
 /// What happens at a moment of virtual time. `run` is the member's start that the event belongs
@@ -15,6 +15,9 @@ enum Event {
   /// The backend's commit under way is done.
   case committed(host: Int, run: Int)
   case deliver(Packet)
+  /// A question for the leader, or the answer to one.
+  case ask(Ask)
+  case answer(Ask, Answered)
   case start(host: Int)
   case toServer(host: Int, run: Int, ClientInput, CallID)
   case toClient(Int, ClientEvent)
@@ -59,8 +62,7 @@ struct EventQueue {
   }
 
   mutating func next() -> (time: UInt64, event: Event)? {
-    guard let first = heap.first, let event = slots[first.slot] else { return nil }
-    slots[first.slot] = nil
+    guard let first = heap.first, let event = slots[first.slot].take() else { return nil }
     free.append(first.slot)
     let last = heap.removeLast()
     guard !heap.isEmpty else { return (first.time, event) }

@@ -58,6 +58,9 @@ final class Nemesis {
       world.note("the network is whole again")
     }
     if slowUntil <= world.now { slowDisk = nil }
+    for host in world.hosts where host.fullUntil > 0 && host.fullUntil <= world.now {
+      empty(host)
+    }
     let total = Fault.allCases.reduce(0) { $0 + weight($1) }
     guard total > 0 else { return }
     var pick = world.random.next(below: total)
@@ -80,7 +83,7 @@ final class Nemesis {
       host.pausedUntil = min(host.pausedUntil, world.now)
       host.disk.failingCall = nil
       host.disk.failsForGood = false
-      host.disk.capacity = .max
+      empty(host)
     }
   }
 
@@ -117,9 +120,7 @@ final class Nemesis {
         host.disk.failingCall = host.disk.calls + calls
       }
       world.note("\(host.number)'s disk will fail")
-    case .fullDisk:
-      host.disk.capacity = host.disk.bytesUsed + world.random.next(below: 4000)
-      world.note("\(host.number)'s disk is nearly full")
+    case .fullDisk: fill(host)
     case .slowDisk:
       slowDisk = host.number
       slowUntil = world.now + time(3_000_000_000)
@@ -150,8 +151,29 @@ final class Nemesis {
     world.end(host, why: "lost its power", survives: false)
   }
 
+  /// Log and store are on one disk or on two.
+  private func fill(_ host: Host) {
+    let which = world.random.next(below: 3)
+    host.fullUntil = world.now + time(4_000_000_000)
+    host.isLogFull = which > 0
+    if which > 0 { host.disk.capacity = host.disk.bytesUsed + world.random.next(below: 4000) }
+    if which < 2 { host.storeRoom = world.random.next(below: 4000) }
+    world.note("\(host.number) has \(["no store", "no", "no log"][which]) space left soon")
+  }
+
+  /// There is room again.
+  private func empty(_ host: Host) {
+    host.fullUntil = 0
+    host.isLogFull = false
+    host.storeRoom = .max
+    host.disk.capacity = .max
+  }
+
   /// Called when a host starts.
   func armDisk(of host: Host) {
+    if host.isLogFull {
+      host.disk.capacity = host.disk.bytesUsed + world.random.next(below: 1000)
+    }
     guard failsAtStart == host.number else { return }
     failsAtStart = nil
     host.disk.failingCall = host.disk.calls + 1 + world.random.next(below: 40)

@@ -22,6 +22,8 @@ struct Options {
   // Raft.
   var tick: UInt64 = 100_000_000
   var electionTicks = 10
+  /// How long a request waits for a leader.
+  var requestTime: UInt64 { 5_000_000_000 + 2 * tick * UInt64(electionTicks) }
   var preVote = true
   var checkQuorum = true
   var messageBytesMax = 1 << 20

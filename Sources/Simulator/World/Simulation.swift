@@ -134,12 +134,20 @@ public final class Simulation {
     if case .snapshot(let snapshot) = message.body, let store = packet.store {
       let path = Paths.store(snapshot.metadata.index)
       do { try StoreContent.save(store, path, to: host.disk) } catch {
-        lost(message)
-        return process.fail("a snapshot cannot be stored")
+        // The sender is told so; the member goes on.
+        note("\(host.number) cannot store a snapshot")
+        return lost(message)
       }
       self.host(message.from)?.process?.post(.reported(message.to, isDelivered: true))
     }
     process.post(.message(message))
+  }
+
+  /// A request to another member, or its answer: over connections, so that it comes once or
+  /// never.
+  func send(_ event: Event, from: NodeID, to: NodeID) {
+    guard let time = network.arrivals(from, to, now: now, random: &random).first else { return }
+    queue.add(event, at: time)
   }
 
   // MARK: Clients
@@ -325,6 +333,7 @@ public final class Simulation {
     if answered < 10 { violate("progress", "\(answered) answers since the faults ended") }
     let members = hosts.filter { $0.isMember && $0.state != .gone }
     guard leader != nil else { return violate("progress", "nobody leads") }
+    checks.overdueLeases()
     for host in members {
       guard let process = host.process else {
         violate("progress", "\(host.number) does not run")
@@ -377,6 +386,10 @@ public final class Simulation {
       trace.event(11, at: now, host: number)
       process.committed()
     case .deliver(let packet): deliver(packet)
+    case .ask(let ask): host(ask.to)?.process?.post(.asked(ask))
+    case .answer(let ask, let answer):
+      guard let host = host(ask.from), host.run == ask.run else { return }
+      host.process?.post(.answered(ask, answer))
     case .start(let number):
       trace.event(12, at: now, host: number)
       start(hosts[number])
