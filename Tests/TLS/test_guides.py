@@ -315,6 +315,8 @@ def test_the_config_file_of_pigsty(authority: Authority, client_pair: Pair) -> N
             assert works(run(server, *command)), command
         assert not works(etcdctl(server, "get", "a", ca=authority.ca))
         assert "etcd_server_quota_backend_bytes 17179869184" in server.http("/metrics")[1]
+        log = Path(f"{server.data_dir}.log").read_text()
+        assert "ready to serve client requests" in log
 
 
 GROWING = """
