@@ -26,7 +26,8 @@ test:
 	swift build -c release --static-swift-stdlib --product martlet
 	swift test
 	$(MAKE) simulate SEEDS="1 1000"
-	$(PYTEST) Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
+	$(PYTEST) -n auto --dist loadfile \
+	  Tests/Conformance Tests/Connections Tests/FirstRun Tests/TLS Tests/Crash Tests/Backup \
 	  Tests/Cluster Tests/Patroni/test_operators.py Tests/Patroni/test_short.py
 
 unit:
