@@ -260,13 +260,14 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         for source, target, message in [
             (server.data_dir, tmp_path / "new", "in use by another process"),
             (tmp_path, tmp_path / "new", "is no data directory of Martlet"),
-            (server.data_dir, server.data_dir, "not empty"),
         ]:
             done = MARTLET.run("export", source, target)
             assert done.returncode == 1 and message in done.stderr, done.stderr
         assert not (tmp_path / "new").exists()
         assert MARTLET.run("export", server.data_dir).returncode == 128
         server.stop()
+        done = MARTLET.run("export", server.data_dir, server.data_dir)
+        assert done.returncode == 1 and "not empty" in done.stderr, done.stderr
         MARTLET("export", server.data_dir, tmp_path / "new")
         assert MARTLET.run("export", server.data_dir, tmp_path / "new").returncode == 1
 
