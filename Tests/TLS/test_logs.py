@@ -170,15 +170,17 @@ def test_a_log_that_nobody_reads_holds_nothing_up() -> None:
     os.close(read)
 
 
+# Ten days are 240 hours only within the second in which the certificate is made.
 @pytest.mark.parametrize("days,message,hours", [
-    (10, "the certificate expires soon", "239"), (-1, "the certificate has expired", None),
+    (10, "the certificate expires soon", {"239", "240"}),
+    (-1, "the certificate has expired", {None}),
 ])
-def test_a_certificate_that_ends(days: int, message: str, hours: str | None, authority: Authority
-                                 ) -> None:
+def test_a_certificate_that_ends(days: int, message: str, hours: set[str | None],
+                                 authority: Authority) -> None:
     pair = authority.issue(f"ends{days}", "DNS:localhost,IP:127.0.0.1", days=days)
     with SecureServer(authority, None, server_flags(authority, pair, demands=False)) as server:
         server.spawn()
         until(lambda: message in server.log_text())
         (line,) = [json.loads(each) for each in server.log_text().splitlines() if message in each]
-        assert (line["port"], line["cert-file"], line.get("hours-left")) == (
-            "client", pair.crt, hours)
+        assert (line["port"], line["cert-file"]) == ("client", pair.crt)
+        assert line.get("hours-left") in hours
