@@ -159,8 +159,12 @@ struct ApplyThread: ~Copyable {
         applyBacklog(now, isForced: true)
         begin(snapshot)
         for later in inbox[(place + 1)...] {
-          if case .queries = later { continue }
-          deferred.append(later)
+          switch later {
+          case .queries: break
+          // The change of stores waits for it.
+          case .stored(let failure): stored(failure)
+          default: deferred.append(later)
+          }
         }
         return ends
       case .restored: restored()
