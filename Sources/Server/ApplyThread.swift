@@ -212,6 +212,11 @@ struct ApplyThread: ~Copyable {
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
+    if let why = outcome.broken {
+      shared.log.fatal(
+        "an entry of the log could not be carried out; the process ends so that this member does "
+          + "not differ from the others", ("error", why))
+    }
     let took = Clock.monotonic() - start
     shared.metrics.noteApplied(
       before, shared.replica.tally.applied, nanoseconds: took, slow: settings.slowNanoseconds)
