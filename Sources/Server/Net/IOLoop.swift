@@ -51,6 +51,8 @@ struct IOLoop: ~Copyable {
     /// What a stopping server gives its clients to hear of it and its calls to end.
     static let stopNanoseconds: UInt64 = 500_000_000
     static let readBytes = 64 << 10
+    /// How often in one wake the services are asked whether there is more to be done.
+    static let roundsPerWake = 64
     /// Bytes of HTTP/1.1 requests that have not come whole, of all connections of a loop.
     static let requestBytes = 256 << 20
   }
@@ -229,7 +231,7 @@ struct IOLoop: ~Copyable {
     deliver()
     resume()
     var rounds = 0
-    while services.wantsStore, rounds < 64 {
+    while services.wantsStore, rounds < Limits.roundsPerWake {
       rounds += 1
       shared.storeLock.lockForReading()
       services.plan(
