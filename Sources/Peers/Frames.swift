@@ -27,24 +27,17 @@ struct Inflow {
   /// The next eight bytes as a number, the highest first; nil when fewer have come.
   mutating func takeNumber() -> UInt64? {
     guard count >= 8 else { return nil }
-    var value: UInt64 = 0
-    for offset in 0..<8 { value = value << 8 | UInt64(bytes[start + offset]) }
-    start += 8
-    return value
+    let held = bytes
+    defer { start += 8 }
+    return held.rawSpan.bigEndian(at: start)
   }
 }
 
 extension [UInt8] {
-  mutating func appendNumber(_ value: UInt64) {
-    for shift in stride(from: 56 as UInt64, through: 0, by: -8) {
-      append(UInt8(truncatingIfNeeded: value >> shift))
-    }
-  }
-
   /// Appends what `body` encodes behind its length in eight bytes.
   mutating func appendFramed(_ body: (inout [UInt8]) -> Void) {
     let place = count
-    appendNumber(0)
+    append(bigEndian: 0)
     body(&self)
     var length = UInt64(count - place - 8)
     for offset in stride(from: 7, through: 0, by: -1) {
@@ -124,9 +117,9 @@ public struct AppendWriter: Sendable {
     }
     if append.previousIndex == index, append.previousTerm == term, message.term == term {
       bytes.append(1)
-      bytes.appendNumber(UInt64(append.entries.count))
+      bytes.append(bigEndian: UInt64(append.entries.count))
       for entry in append.entries { bytes.appendFramed { entry.encode(into: &$0) } }
-      bytes.appendNumber(append.commit.rawValue)
+      bytes.append(bigEndian: append.commit.rawValue)
     } else {
       bytes.append(2)
       bytes.appendFramed { message.encode(into: &$0) }

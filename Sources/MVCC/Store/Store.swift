@@ -167,10 +167,10 @@ public struct Store<B: Backend>: ~Copyable {
   public mutating func freeze() -> FrozenBuffer {
     precondition(frozen == nil && !hasChanges)
     var number: [UInt8] = []
-    RevisionKey.append(consistentIndex.rawValue, to: &number)
+    number.append(bigEndian: consistentIndex.rawValue)
     active.change(.meta, MetaKey.consistentIndex, number)
     number.removeAll()
-    RevisionKey.append(consistentTerm.rawValue, to: &number)
+    number.append(bigEndian: consistentTerm.rawValue)
     active.change(.meta, MetaKey.term, number)
     let buffer = active
     frozen = buffer
