@@ -80,7 +80,7 @@ final class Recovery {
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
     } catch {
-      throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+      throw StartError("the store cannot be read: \(error.text)")
     }
     var opened = try Self.open(opening, backend, snapshot, log)
     if let snapshot, opened.store.consistentIndex < snapshot.metadata.index,
@@ -90,7 +90,7 @@ final class Recovery {
       do throws(BackendError) {
         try backend.replace(with: snapshotFiles.store(snapshot.metadata.index))
       } catch {
-        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+        throw StartError("the store cannot be read: \(error.text)")
       }
       opened = try Self.open(opening, backend, snapshot, log)
     }
@@ -221,7 +221,7 @@ final class Recovery {
     } catch {
       switch error {
       case .backend(let error):
-        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+        throw StartError("the store cannot be read: \(error.text)")
       case .snapshot, .member:
         throw StartError("the members in the newest snapshot file cannot be read: \(error)")
       case .row(let bucket):

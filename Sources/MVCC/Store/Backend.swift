@@ -27,6 +27,13 @@ public enum BackendError: Error, Equatable, Sendable {
   /// What is stored is not what was stored; says where.
   case corrupt(String)
   case failed(String)
+
+  /// For a person: which file, and what is wrong.
+  public var text: String {
+    switch self {
+    case .full(let text), .corrupt(let text), .failed(let text): text
+    }
+  }
 }
 
 /// Where the rows of the store live between runs: ordered tables, one writer, snapshot readers.

@@ -35,7 +35,7 @@ struct Export {
       try? FileSystem.removeAll(isOwnDirectory ? target : temporary)
       switch error {
       case let error as BackupError: throw error
-      case let error as BackendError: throw BackupError(BackgroundThread.text(error))
+      case let error as BackendError: throw BackupError(error.text)
       default: throw BackupError("\(target): \(error)")
       }
     }
@@ -87,7 +87,7 @@ struct Export {
       }
       progress.end()
     } catch {
-      throw BackupError(SnapshotStream.text(error))
+      throw BackupError(error.text)
     }
   }
 }

@@ -34,7 +34,7 @@ struct StoppedStore {
       try backend.defragment()
       return (before, backend.sizes().total)
     } catch {
-      throw BackupError(BackgroundThread.text(error))
+      throw BackupError(error.text)
     }
   }
 }
@@ -55,7 +55,7 @@ struct HistoryHash {
       do throws(BackendError) {
         backend = try LMDBBackend.open(path: store.path, syncs: true)
       } catch {
-        throw BackupError(BackgroundThread.text(error))
+        throw BackupError(error.text)
       }
       return try of(backend, revision)
     }
@@ -77,7 +77,7 @@ struct HistoryHash {
       return HistoryHash(
         hash: task.hash, revision: task.revision, compactRevision: task.compactRevision)
     } catch let error as BackendError {
-      throw BackupError(BackgroundThread.text(error))
+      throw BackupError(error.text)
     } catch StoreError.compacted {
       throw BackupError("mvcc: required revision has been compacted")
     } catch StoreError.future {

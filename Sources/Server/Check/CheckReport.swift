@@ -45,7 +45,7 @@ struct CheckReport {
       found = try Store.verify(backend: backend) { rows in line.show("reading rows: \(rows)") }
     } catch {
       progress = line
-      let text = BackgroundThread.text(error)
+      let text = error.text
       wrong("rows", text.contains(path) ? text : "\(path): \(text)")
       return nil
     }

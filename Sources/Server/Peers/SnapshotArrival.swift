@@ -241,7 +241,7 @@ enum ReceivedStore {
     var text: String {
       switch self {
       case .bolt(let error): error.text
-      case .backend(let error): BackgroundThread.text(error)
+      case .backend(let error): error.text
       case .disk(let error): "\(error)"
       }
     }
