@@ -267,7 +267,7 @@ final class Recovery {
       // member that made more than a million in each.
       firstContext: startMilliseconds << 20,
       advancesFirstElection: options.initialElectionTickAdvance,
-      requestNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000)
+      requestNanoseconds: options.requestNanoseconds)
     _ = Thread.start("raft") {
       let core = Core(
         config: raftConfig, hardState: recovered.hardState,

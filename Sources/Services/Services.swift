@@ -163,7 +163,7 @@ public struct Services<B: Backend>: ~Copyable {
     guard let (method, isFirst) = calls.with(id, { ($0.method, !$0.hasRequest) }) else { return }
     tally.received(method)
     do throws(Failure) {
-      guard message.byteCount <= limits.requestBytesMax + limits.messageOverheadBytes else {
+      guard message.byteCount <= limits.messageBytesMax else {
         throw .messageTooLarge
       }
       if method.isClientStreaming {

@@ -25,7 +25,7 @@ struct InitialCheck {
   init(_ shared: Shared, _ options: Options, _ tls: TLSFiles?) {
     self.shared = shared
     self.tls = tls
-    patience = 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000
+    patience = options.requestNanoseconds
     handshake = shared.board.withLock { ($0.status.member, $0.status.cluster) }
   }
 

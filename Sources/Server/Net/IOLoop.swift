@@ -13,7 +13,6 @@ internal import Services
 /// once.
 struct IOLoop: ~Copyable {
   struct Settings: Sendable {
-    var requestBytesMax: Int
     var messageBytesMax: Int
     var session: Session.Settings
     var keepaliveInterval: UInt64
