@@ -160,14 +160,7 @@ final class Recovery {
     var metadata: [UInt8] = []
     WALMetadata(nodeID: identity.member.rawValue, clusterID: identity.cluster.rawValue)
       .encode(into: &metadata)
-    var entries: [Entry] = []
-    for member in identity.members {
-      let change = MemberChange.add(member).confChange(id: 0)
-      entries.append(
-        Entry(
-          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
-          data: change.encoded(as: .confChange)))
-    }
+    let entries = [Entry](founding: identity.members)
     let state = HardState(
       term: Term(1), vote: .none, commit: LogIndex(UInt64(entries.count)))
     let log = try Log.create(

@@ -161,16 +161,8 @@ struct Restore {
     let target = walDirectory.isEmpty ? member + "/wal" : walDirectory
     if !walDirectory.isEmpty { try FileSystem.makeDirectories(Self.parent(walDirectory)) }
     var log = try Log.create(disk, directory: target, metadata: metadata)
-    var entries: [Entry] = []
-    for member in plan.members {
-      let change = MemberChange.add(member).confChange(id: 0)
-      entries.append(
-        Entry(
-          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
-          data: change.encoded(as: .confChange)))
-    }
     try log.append(
-      entries, HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
+      [Entry](founding: plan.members), HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
     try log.sync()
     let metadataOfSnapshot = SnapshotMetadata(
       confState: plan.configuration, index: plan.index, term: Term(1))
