@@ -1,5 +1,5 @@
-internal import CLinux
 internal import Basics
+internal import CLinux
 internal import Glibc
 
 /// Files by descriptor, with every failure as an `Errno`.

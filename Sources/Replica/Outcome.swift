@@ -1,7 +1,7 @@
 internal import API
 public import Basics
-public import Membership
 public import MVCC
+public import Membership
 public import Raft
 
 /// What became of one request.

@@ -2,8 +2,8 @@ internal import API
 public import Auth
 public import Basics
 internal import Lease
-public import Membership
 internal import MVCC
+public import Membership
 
 /// A question that the apply thread answers without the log.
 public struct Query: Sendable {

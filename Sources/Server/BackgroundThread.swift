@@ -1,10 +1,10 @@
 internal import Basics
-internal import Raft
-internal import Replica
-internal import Services
 internal import LMDB
 internal import MVCC
 internal import Platform
+internal import Raft
+internal import Replica
+internal import Services
 internal import WAL
 
 /// Makes the store's commits and defragmentations: the only writer of the storage engine. Prepares

@@ -1,9 +1,9 @@
-internal import Replica
 internal import API
 internal import Basics
 internal import Config
 internal import Membership
 internal import Raft
+internal import Replica
 internal import TLS
 internal import WAL
 

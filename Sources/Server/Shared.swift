@@ -1,7 +1,7 @@
 internal import Basics
 internal import LMDB
-internal import Membership
 internal import MVCC
+internal import Membership
 internal import Platform
 internal import Raft
 internal import Replica

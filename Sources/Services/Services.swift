@@ -1,8 +1,8 @@
 internal import API
 internal import Auth
 internal import Basics
-public import Membership
 public import MVCC
+public import Membership
 internal import Replica
 
 /// One call as the services see it.

@@ -62,6 +62,15 @@ import Testing
     }
   }
 
+  @Test func `imports stand in order, each once`() {
+    for source in Self.sources where !source.isGenerated {
+      let names = source.lines.compactMap {
+        ($0.firstMatch(of: /^(?:\w+ )?import (\w+)$/)?.1).map(String.init)
+      }
+      #expect(names == Set(names).sorted(), "Sources/\(source.path)")
+    }
+  }
+
   @Test func `pure modules know no clock, thread, lock, file or chance`() {
     let banned = [
       "import Glibc", "import Foundation", "import Dispatch", "import Synchronization",
