@@ -88,8 +88,6 @@ public struct Outcome: Sendable {
   public var membershipChanged = false
   /// Whether this member was removed from the cluster: it has to stop.
   public var removedSelf = false
-  /// Whether a compaction waits for `compactStep`.
-  public var wantsCompaction = false
   /// Why an entry could not be carried out here, though others can: the process has to end before
   /// anything that follows is stored.
   public var broken: String?
@@ -107,7 +105,6 @@ public struct Outcome: Sendable {
     defragmentations.removeAll(keepingCapacity: true)
     membershipChanged = false
     removedSelf = false
-    wantsCompaction = false
     broken = nil
   }
 }

@@ -46,7 +46,6 @@ public struct Store<B: Backend>: ~Copyable {
   init(backend: B) { self.backend = backend }
 
   public var keyCount: Int { index.keyCount }
-  public var indexBytes: Int { index.memoryBytes }
 
   // MARK: Transactions
 
