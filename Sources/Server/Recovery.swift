@@ -194,13 +194,16 @@ final class Recovery {
     guard consistentIndex <= last else {
       throw StartError(
         "the store \(directory.store) holds entry \(consistentIndex.rawValue), the log in "
-          + "\(directory.wal) ends at \(last.rawValue): part of the log is missing")
+          + "\(directory.wal) ends at \(last.rawValue): part of the log is missing. If it lies "
+          + "elsewhere, say so [--wal-dir]; else remove the member, empty its directory and add "
+          + "it again")
     }
     let first = snapshot?.metadata.index ?? .zero
     guard consistentIndex >= first else {
       throw StartError(
         "the store \(directory.store) ends at entry \(consistentIndex.rawValue), the log "
-          + "begins behind \(first.rawValue): the store is too old for this log")
+          + "begins behind \(first.rawValue): the store is too old for this log. Remove the "
+          + "member, empty its directory and add it again, or restore a snapshot")
     }
   }
 

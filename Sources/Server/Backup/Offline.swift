@@ -8,21 +8,21 @@ struct StoppedStore {
   let path: String
 
   init(dataDirectory: String) throws(BackupError) {
-    let member = dataDirectory + "/member"
-    guard FileSystem.exists(member + "/martlet.format") else {
+    let directory = DataDirectory(root: dataDirectory)
+    guard FileSystem.exists(directory.formatFile) else {
       throw BackupError("\(dataDirectory) is no data directory of Martlet")
     }
+    let lock = directory.lockFile
     do throws(Errno) {
-      let lock = member + "/martlet.lock"
       let file = try FileSystem.open(lock, creates: !FileSystem.exists(lock))
       guard try FileSystem.lock(file) else { throw Errno.wouldBlock }
     } catch {
       throw BackupError(
         error == .wouldBlock
           ? "the data directory \(dataDirectory) is in use by another process: stop it first"
-          : "\(member)/martlet.lock: \(error)")
+          : "\(lock): \(error)")
     }
-    path = member + "/snap/store.lmdb"
+    path = directory.store
     guard FileSystem.exists(path) else { throw BackupError("\(path) is missing") }
   }
 
