@@ -6,6 +6,14 @@ public struct Alarms: Equatable, Sendable {
   /// etcdserverpb.AlarmType.
   public enum Kind: Int64, CaseIterable, Sendable {
     case noSpace = 1, corrupt = 2
+
+    /// As etcd's clients name it.
+    public var name: String {
+      switch self {
+      case .noSpace: "NOSPACE"
+      case .corrupt: "CORRUPT"
+      }
+    }
   }
 
   public struct Alarm: Hashable, Sendable {
@@ -61,8 +69,8 @@ public struct Alarms: Equatable, Sendable {
 
   /// As etcd prints an alarm into a status: `memberID:… alarm:NOSPACE `.
   public static func text(_ alarm: Alarm) -> String {
-    let name = alarm.kind == .noSpace ? "NOSPACE" : "CORRUPT"
-    return alarm.member == .none
-      ? "alarm:\(name) " : "memberID:\(alarm.member.rawValue) alarm:\(name) "
+    alarm.member == .none
+      ? "alarm:\(alarm.kind.name) "
+      : "memberID:\(alarm.member.rawValue) alarm:\(alarm.kind.name) "
   }
 }

@@ -20,7 +20,7 @@ public struct Query: Sendable {
     /// `isHealthy`: whether enough members are reachable for it.
     case change(MemberChange, isHealthy: Bool)
     case moveLeader(to: NodeID)
-    /// DowngradeRequest: validate (nil), or enable the version given.
+    /// DowngradeRequest, by its action, with the version to go back to.
     case validateDowngrade(String)
     case enableDowngrade(String)
     case cancelDowngrade

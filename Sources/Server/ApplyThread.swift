@@ -287,9 +287,7 @@ struct ApplyThread: ~Copyable {
 
   func stopIfRemoved(_ now: UInt64) {
     guard let removedAt, now >= removedAt + Limits.farewellNanoseconds else { return }
-    shared.log.end(
-      "the member has been permanently removed from the cluster and stops; its data directory "
-        + "must be removed before it can join again")
+    shared.endRemoved()
   }
 
   /// While stores change: lets through what the change waits for, and keeps the rest for after.

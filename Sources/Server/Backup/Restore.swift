@@ -162,7 +162,8 @@ struct Restore {
     if !walDirectory.isEmpty { try FileSystem.makeDirectories(Self.parent(walDirectory)) }
     var log = try Log.create(disk, directory: target, metadata: metadata)
     try log.append(
-      [Entry](founding: plan.members), HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
+      [Entry](founding: plan.members),
+      HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
     try log.sync()
     let metadataOfSnapshot = SnapshotMetadata(
       confState: plan.configuration, index: plan.index, term: Term(1))

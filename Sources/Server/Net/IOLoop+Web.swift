@@ -92,7 +92,7 @@ extension IOLoop {
     guard let call = calls[id] else { return }
     call.connection.heldBytes += count
     if call.connection.heldBytes > Connection.Limits.heldBytes, let web = call.web {
-      answerWeb(id, web, Status(.resourceExhausted, "etcdserver: too many requests"))
+      answerWeb(id, web, Status(Failure.tooMany))
     }
   }
 

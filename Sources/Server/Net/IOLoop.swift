@@ -149,7 +149,7 @@ struct IOLoop: ~Copyable {
   private mutating func takeLeave(_ connection: Connection) {
     finishWeb(of: connection, .stopped)
     if case .http2(let session) = connection.speaker {
-      let status = Status(.unavailable, "etcdserver: server stopped")
+      let status = Status(Failure.stopped)
       session.forEachTag { tag in
         guard let call = calls[CallID(tag - 1)], call.web == nil else { return }
         session.finishGRPC(
@@ -305,9 +305,9 @@ struct IOLoop: ~Copyable {
   private mutating func finish(_ id: CallID, _ failure: Failure?) {
     if let web = calls[id]?.web { return finishWeb(id, web, failure) }
     guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
-    let code = failure.map { Int32($0.code.rawValue) } ?? 0
-    let message = failure.map { Status(.unknown, $0.text).encodedMessage } ?? []
-    session.finishGRPC(call.stream, status: code, message: message)
+    let status = failure.map(Status.init)
+    session.finishGRPC(
+      call.stream, status: status?.code.rawValue ?? 0, message: status?.encodedMessage ?? [])
     mark(call.connection)
   }
 
