@@ -53,10 +53,12 @@ private let linkHeartbeat = Message(
 
 /// Writes the stream of messages: each behind its length. etcd: `messageEncoder`.
 public enum MessageWriter {
+  /// Appends the message behind its length.
   public static func append(_ message: Message, to bytes: inout [UInt8]) {
     bytes.appendFramed { message.encode(into: &$0) }
   }
 
+  /// Appends a sign of life.
   public static func appendHeartbeat(to bytes: inout [UInt8]) {
     append(linkHeartbeat, to: &bytes)
   }
@@ -111,6 +113,7 @@ public struct AppendWriter: Sendable {
 
   public init() {}
 
+  /// Appends an append; any other message is a mistake of ours.
   public mutating func append(_ message: Message, to bytes: inout [UInt8]) {
     guard case .append(let append) = message.body else {
       preconditionFailure("only appends travel on their stream")
@@ -128,6 +131,7 @@ public struct AppendWriter: Sendable {
     index = append.entries.last?.index ?? append.previousIndex
   }
 
+  /// Appends a sign of life.
   public static func appendHeartbeat(to bytes: inout [UInt8]) { bytes.append(0) }
 }
 
@@ -158,6 +162,7 @@ public struct AppendReader: Sendable {
     self.remote = remote
   }
 
+  /// What has come and belongs to no whole message yet.
   public var heldBytes: Int { inflow.count + frameBytes }
 
   /// Takes bytes and appends the messages that have become whole; signs of life are left out.

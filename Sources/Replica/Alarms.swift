@@ -16,6 +16,7 @@ public struct Alarms: Equatable, Sendable {
     }
   }
 
+  /// One member's alarm; of `NodeID.none` when nobody knows whose it is.
   public struct Alarm: Hashable, Sendable {
     public var member: NodeID
     public var kind: Kind
@@ -33,6 +34,7 @@ public struct Alarms: Equatable, Sendable {
     _ = insert(Alarm(member: NodeID(numbers[1]), kind: kind))
   }
 
+  /// Whether any member has raised it.
   public func isActive(_ kind: Kind) -> Bool { active.contains { $0.kind == kind } }
 
   /// True when the alarm was not there before.

@@ -40,7 +40,7 @@ extension ApplyThread {
     for loop in shared.loops { loop.box.post(.wake) }
     shared.log.info(
       "published local member to cluster through raft",
-      ("local-member-id", String(settings.publication.id.rawValue, radix: 16)))
+      ("local-member-id", Hex.text(settings.publication.id.rawValue)))
     shared.log.info("ready to serve client requests")
     do throws(Errno) {
       _ = try Supervisor.tell("READY=1")

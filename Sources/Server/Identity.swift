@@ -63,11 +63,10 @@ struct Identity {
       let derived = memberID(
         peerURLs: own.peerURLs, token: options.initialClusterToken, addedAt: nil, digest: sha1)
       guard derived != member, options.namesCluster, options.isNewCluster else { return }
-      func hex(_ value: UInt64) -> String { String(value, radix: 16) }
       throw StartError(
-        "the data directory \(directory.root) belongs to member \(hex(member.rawValue)) of "
-          + "cluster \(hex(cluster.rawValue)); the flags describe member "
-          + "\(hex(derived.rawValue)) [--data-dir, --initial-cluster-token]")
+        "the data directory \(directory.root) belongs to member \(Hex.text(member.rawValue)) of "
+          + "cluster \(Hex.text(cluster.rawValue)); the flags describe member "
+          + "\(Hex.text(derived.rawValue)) [--data-dir, --initial-cluster-token]")
     }
   }
 }

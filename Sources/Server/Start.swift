@@ -181,8 +181,8 @@ public enum Server {
   private static func notifyReady(_ shared: Shared, _ startedAt: UInt64) {
     let status = shared.board.withLock { $0.status }
     shared.log.info(
-      "started", ("local-member-id", String(status.member.rawValue, radix: 16)),
-      ("cluster-id", String(status.cluster.rawValue, radix: 16)),
+      "started", ("local-member-id", Hex.text(status.member.rawValue)),
+      ("cluster-id", Hex.text(status.cluster.rawValue)),
       ("version", etcdVersion), ("martlet", version),
       ("took", "\((Clock.monotonic() - startedAt) / 1000)us"))
   }

@@ -85,6 +85,24 @@ import Testing
     }
   }
 
+  @Test func `every thread stands in the architecture's table`() throws {
+    let page = try String(
+      contentsOf: Self.root.appendingPathComponent("docs/architecture.md"), encoding: .utf8)
+    let table = page.components(separatedBy: "## Threads")[1].components(separatedBy: "\n## ")[0]
+    let rows = table.components(separatedBy: "\n").compactMap { line in
+      line.hasPrefix("| ") ? line.components(separatedBy: " | ")[0] : nil
+    }
+    for source in Self.sources {
+      for line in source.lines {
+        guard let match = line.firstMatch(of: /Thread\.start\("([a-z]+(?:-[a-z]+)*)/) else {
+          continue
+        }
+        #expect(
+          rows.contains { $0.contains(match.1) }, "Sources/\(source.path) starts \(match.1)")
+      }
+    }
+  }
+
   @Test func `files stay under 800 lines`() {
     for source in Self.sources where !source.isGenerated {
       #expect(source.lines.count <= 800, "Sources/\(source.path)")

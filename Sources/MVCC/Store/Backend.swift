@@ -84,11 +84,13 @@ public struct WriteBatch: Sendable {
 
   public var isEmpty: Bool { changes.isEmpty }
 
+  /// Adds or replaces a row; copies both.
   public mutating func put(_ bucket: Bucket, _ key: RawSpan, _ value: RawSpan) {
     let keySlice = add(key)
     changes.append(Change(bucket: bucket, key: keySlice, value: add(value)))
   }
 
+  /// Removes a row, if it is there.
   public mutating func remove(_ bucket: Bucket, _ key: RawSpan) {
     changes.append(Change(bucket: bucket, key: add(key), value: nil))
   }

@@ -5,6 +5,7 @@ public import Basics
 public enum RevisionKey {
   public static let byteCount = 17
 
+  /// Adds the key to `bytes`.
   public static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout [UInt8]) {
     bytes.append(bigEndian: UInt64(bitPattern: revision.main))
     bytes.append(UInt8(ascii: "_"))
@@ -12,6 +13,7 @@ public enum RevisionKey {
     if isTombstone { bytes.append(UInt8(ascii: "t")) }
   }
 
+  /// The key. One allocation.
   public static func bytes(_ revision: Revision, isTombstone: Bool = false) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(byteCount + 1)

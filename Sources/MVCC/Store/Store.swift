@@ -141,6 +141,7 @@ public struct Store<B: Backend>: ~Copyable {
     active.change(bucket, key, value)
   }
 
+  /// Removes a row of another bucket than `key`, with the next commit.
   public mutating func removeMeta(bucket: Bucket, key: [UInt8]) {
     precondition(bucket != .key)
     active.change(bucket, key, nil)
