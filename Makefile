@@ -1,13 +1,28 @@
-# make run   installs what is missing, builds, serves on 127.0.0.1:2379 / 2380
-# make test  the same, then every test
-# make cluster  three members on loopback, and the etcdctl lines for them
+# make run          installs what is missing, builds, serves on 127.0.0.1:2379 / 2380
+# make test         the same, then every test
+# make cluster      three members on loopback, and the etcdctl lines for them
+#
+# make build        the server: .build/release/martlet
+# make lint, fix    looks at the form of all sources; brings them into form
+# make unit         the Swift tests alone
+# make conformance  beside etcd 3.5.1, command by command
+# make crash        kills, torn and flipped bytes; CRASHES, FLIPS and SEED choose
+# make faults       a cluster under 200 faults; FAULTS and SEED choose
+# make backup       snapshots and data directories, from etcd and back
+# make patroni      PostgreSQL under Patroni, beside etcd
+# make simulate     1000 seeds of simulated clusters; SEEDS="first count" for others
+# make soak         seeds until told to stop
+# make teeth        whether the simulator finds the bugs that it is known to be up against
+# make bench        puts and ranges a second, beside etcd
+# make backup-bench what writers feel of a snapshot and of a defragmentation
+# make clean        removes what was built
 .DELETE_ON_ERROR:
 MARTLET := .build/release/martlet
 RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance
-.PHONY: simulate soak teeth patroni clean
+.PHONY: simulate soak teeth patroni clean help
 
 run: build
 	@mkdir -p build
@@ -63,18 +78,15 @@ backup-bench: build
 	@scripts/setup --test
 	.venv/bin/python Benchmarks/backup.py
 
-# 1000 seeds of simulated clusters; SEEDS="first count" for others.
 SEEDS ?= 1 1000
 SIMULATE := swift build -c release --static-swift-stdlib --product martlet-sim && exec .build/release/martlet-sim
 
 simulate:
 	$(SIMULATE) seeds $(SEEDS)
 
-# Seeds until told to stop.
 soak:
 	$(SIMULATE) soak
 
-# Whether the simulator finds the bugs it is known to be up against.
 teeth:
 	$(SIMULATE) teeth
 
@@ -84,3 +96,6 @@ bench: build
 
 clean:
 	rm -rf .build build
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile

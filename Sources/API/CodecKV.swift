@@ -136,26 +136,3 @@ public struct CompactionRequestView: Hashable, Sendable {
     }
   }
 }
-
-/// `etcdserverpb.LeaseKeepAliveRequest`
-public struct LeaseKeepAliveRequestView: Hashable, Sendable {
-  public var id = LeaseID.none
-
-  public init() {}
-
-  public init(_ source: RawSpan) throws(DecodeError) { try self.init(ProtoReader(source)) }
-
-  public init(_ source: RawSpan, in slice: Slice) throws(DecodeError) {
-    try self.init(ProtoReader(source, in: slice))
-  }
-
-  private init(_ start: consuming ProtoReader) throws(DecodeError) {
-    var reader = start
-    while let tag = try reader.nextTag() {
-      switch tag.field {
-      case 1: id = LeaseID(try reader.int64(tag))
-      default: try reader.skip(tag)
-      }
-    }
-  }
-}

@@ -70,30 +70,3 @@ public struct EventView: Hashable, Sendable {
     }
   }
 }
-
-extension [UInt8] {
-  /// Appends an `Event` as the element of repeated field `field` (11 in a `WatchResponse`).
-  /// `kv` and `prevKV` are encoded `KeyValue`s; an empty `prevKV` is left out.
-  public mutating func appendEvent(
-    _ field: Int, type: Event.EventType, kv: RawSpan, prevKV: RawSpan
-  ) {
-    appendTag(field, .lengthDelimited)
-    appendVarint(UInt64(eventSize(type: type, kv: kv.byteCount, prevKV: prevKV.byteCount)))
-    appendField(1, Int64(type.rawValue))
-    appendMessage(2, kv)
-    appendField(3, prevKV)
-  }
-}
-
-/// Bytes of an encoded `Event` whose parts have `kv` and `prevKV` bytes, without what
-/// introduces it as an element.
-public func eventSize(type: Event.EventType, kv: Int, prevKV: Int) -> Int {
-  let typeSize = type.rawValue == 0 ? 0 : 1 + varintSize(UInt64(bitPattern: Int64(type.rawValue)))
-  let prevSize = prevKV == 0 ? 0 : delimitedSize(3, prevKV)
-  return typeSize + delimitedSize(2, kv) + prevSize
-}
-
-/// Bytes of a length-delimited field of `count` bytes, with what introduces it.
-public func delimitedSize(_ field: Int, _ count: Int) -> Int {
-  varintSize(UInt64(field) << 3) + varintSize(UInt64(count)) + count
-}

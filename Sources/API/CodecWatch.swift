@@ -78,29 +78,3 @@ public enum WatchRequestView: Hashable, Sendable {
     return id
   }
 }
-
-/// `etcdserverpb.WatchResponse` but for its events, which follow as elements of field 11:
-/// see `appendEvent`.
-public struct WatchResponseView: Hashable, Sendable {
-  public var header: ResponseHeaderView
-  public var watchID: Int64
-  public var created = false
-  public var canceled = false
-  public var compactRevision: Int64 = 0
-  public var fragment = false
-
-  public init(header: ResponseHeaderView, watchID: Int64) {
-    self.header = header
-    self.watchID = watchID
-  }
-
-  public func encode(cancelReason: RawSpan, into bytes: inout [UInt8]) {
-    bytes.appendHeader(header)
-    bytes.appendField(2, watchID)
-    bytes.appendField(3, created)
-    bytes.appendField(4, canceled)
-    bytes.appendField(5, compactRevision)
-    bytes.appendField(6, cancelReason)
-    bytes.appendField(7, fragment)
-  }
-}

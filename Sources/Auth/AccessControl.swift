@@ -1,5 +1,3 @@
-internal import Basics
-
 /// Who may do what, and by which tokens users are known here. Changed by the apply thread under
 /// the write lock, read by others under the read lock. etcd: `authStore` with its token provider.
 public struct AccessControl: ~Copyable, Sendable {

@@ -1,6 +1,7 @@
 internal import Basics
 
 extension AuthStore {
+  /// Adds a role without permissions. etcd: `RoleAdd`.
   public mutating func addRole(_ name: AuthName) throws(AuthError) {
     guard !name.isEmpty else { throw .roleEmpty }
     guard name.count <= Limits.nameBytes else { throw .nameTooLong }

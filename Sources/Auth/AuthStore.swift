@@ -65,7 +65,9 @@ public struct AuthStore: Sendable {
     return true
   }
 
+  /// A user, by name. Binary search.
   public func user(_ name: AuthName) -> AuthUser? { place(ofUser: name).map { users[$0] } }
+  /// A role, by name. Binary search.
   public func role(_ name: AuthName) -> AuthRole? { place(ofRole: name).map { roles[$0] } }
 
   func place(ofUser name: AuthName) -> Int? {

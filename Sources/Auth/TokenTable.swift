@@ -50,6 +50,7 @@ public struct TokenTable: Sendable {
     return index
   }
 
+  /// Gives a user a token; its time begins at `now`.
   public mutating func assign(_ token: [UInt8], to user: AuthName, now: UInt64) {
     if let place = places[token] { remove(at: place) }
     if entries.count >= countMax { evict() }
@@ -57,6 +58,7 @@ public struct TokenTable: Sendable {
     entries.append(Entry(token: token, user: user, expiry: expiry(now)))
   }
 
+  /// Whose token it is; nil when it was not given here, or its time is up.
   public func user(of token: [UInt8]) -> AuthName? { places[token].map { entries[$0].user } }
 
   /// A token was used: its time starts anew.
@@ -65,6 +67,7 @@ public struct TokenTable: Sendable {
     entries[place].expiry = expiry(now)
   }
 
+  /// Ends all tokens of a user: its password has changed, or it is gone.
   public mutating func removeAll(of user: AuthName) { removeAll { $0.user == user } }
 
   public mutating func removeAll() {

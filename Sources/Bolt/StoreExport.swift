@@ -7,6 +7,15 @@ public enum StoreExportError: Error, Equatable, Sendable {
   case backend(BackendError)
   /// The sink took no more.
   case stopped
+
+  /// For a person.
+  public var text: String {
+    switch self {
+    case .bolt(let error): error.text
+    case .backend(let error): error.text
+    case .stopped: "the file could not be written to its end"
+    }
+  }
 }
 
 /// A store, as one reader sees it, on its way to a bbolt file with all of etcd's buckets. The

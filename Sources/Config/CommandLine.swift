@@ -150,11 +150,15 @@ public struct Settings: Sendable {
 
   /// Set by the user, wherever.
   public func isGiven(_ name: String) -> Bool { sources[name] != nil }
+  /// What was set, or the default; empty for a flag that is not known.
   public func text(_ name: String) -> String { values[name] ?? Self.table[name]?.standard ?? "" }
+  /// The same as a whole number; beyond Int64 its largest.
   public func number(_ name: String) -> Int64 {
     Int64(text(name)) ?? (UInt64(text(name)) == nil ? 0 : .max)
   }
+  /// The same as a truth value.
   public func flag(_ name: String) -> Bool { Self.boolean(text(name)) ?? false }
+  /// The same in nanoseconds; 0 for what is negative.
   public func duration(_ name: String) -> UInt64 { Self.nanoseconds(text(name)) ?? 0 }
   /// The parts of a comma-separated list.
   public func list(_ name: String) -> [String] {

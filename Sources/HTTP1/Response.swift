@@ -10,6 +10,9 @@ public struct ResponseHead: Sendable {
   /// The client speaks HTTP/1.0.
   public var isOld: Bool
 
+  /// What a client that asks first is told (RFC 9110 §10.1.1).
+  public static let goOn = [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
+
   public init(status: Int, contentType: String, keepsAlive: Bool, isOld: Bool) {
     self.status = status
     self.contentType = contentType

@@ -1,5 +1,5 @@
-internal import CNGHTTP2
 internal import Basics
+internal import CNGHTTP2
 
 /// The client side of one HTTP/2 connection with one gRPC call on it, for tools: bytes in, the
 /// answer's messages and status out. No I/O. One thread's.

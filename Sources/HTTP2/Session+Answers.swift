@@ -1,5 +1,5 @@
-internal import CNGHTTP2
 internal import Basics
+internal import CNGHTTP2
 
 extension Session {
   /// Queues `bytes` on a stream that was responded to. False: the stream is gone.

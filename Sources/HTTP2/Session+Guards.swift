@@ -25,12 +25,11 @@ extension Session {
   /// (RFC 9113 §6.8).
   public func beginShutdown() { unsafe nghttp2_submit_shutdown_notice(session) }
 
-  public func goAway(code: UInt32 = 0, text: StaticString = "") {
-    unsafe submitGoAway(session, code: code, text: text)
-  }
+  public func goAway() { unsafe submitGoAway(session, code: NGHTTP2_NO_ERROR.rawValue, text: "") }
 
-  public func reset(_ stream: Int32, code: UInt32) {
-    unsafe nghttp2_submit_rst_stream(session, 0, stream, code)
+  /// Ends a stream whose answer is given up (RFC 9113 §7, CANCEL).
+  public func cancel(_ stream: Int32) {
+    unsafe nghttp2_submit_rst_stream(session, 0, stream, NGHTTP2_CANCEL.rawValue)
   }
 }
 

@@ -1,5 +1,5 @@
-internal import CNGHTTP2
 public import Basics
+internal import CNGHTTP2
 
 /// The server side of one HTTP/2 connection: bytes in, events and bytes out. No I/O.
 ///

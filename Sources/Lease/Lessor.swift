@@ -71,6 +71,7 @@ public struct Lessor: ~Copyable {
 
   public var count: Int { slotOf.count }
 
+  /// Whether the lease is there, its time up or not.
   public func exists(_ id: LeaseID) -> Bool { slotOf[id] != nil }
 
   /// What a lease holds, in the order of attaching, more or less; nothing when there is none such.

@@ -104,7 +104,9 @@ public struct Cluster: Sendable {
       isEnabled: json["enabled"]?.isTrue ?? false, target: json["target-version"]?.text ?? "")
   }
 
+  /// A member, by ID.
   public func member(_ id: NodeID) -> Member? { members.first { $0.id == id } }
+  /// Whether a member of that ID was there and was removed: it never comes back.
   public func isRemoved(_ id: NodeID) -> Bool { removed.contains(id) }
   public var voters: [Member] { members.filter { !$0.isLearner } }
 
@@ -191,6 +193,7 @@ public struct Cluster: Sendable {
     return [Cluster.row(members[index])]
   }
 
+  /// Takes the version that all run at; the rows to be stored for it.
   public mutating func setVersion(_ version: ClusterVersion) -> [MemberRow] {
     self.version = version
     _ = try? tree.set(Cluster.versionPath, value: version.text)
@@ -199,6 +202,7 @@ public struct Cluster: Sendable {
     ]
   }
 
+  /// Takes a downgrade that begins or is over; the rows to be stored for it.
   public mutating func setDowngrade(_ downgrade: Downgrade) -> [MemberRow] {
     self.downgrade = downgrade
     let json = JSON.object([

@@ -20,17 +20,12 @@ public func memberID(
 /// etcd: `RaftCluster.genID`.
 public func clusterID(members: [NodeID], digest: Digest) -> ClusterID {
   var bytes: [UInt8] = []
-  for id in members.sorted() {
-    for shift in stride(from: 56, through: 0, by: -8) {
-      bytes.append(UInt8(truncatingIfNeeded: id.rawValue >> UInt64(shift)))
-    }
-  }
+  for id in members.sorted() { bytes.append(bigEndian: id.rawValue) }
   return ClusterID(head(digest(bytes)))
 }
 
 private func head(_ digest: [UInt8]) -> UInt64 {
-  precondition(digest.count >= 8)
-  return digest.prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+  digest.rawSpan.bigEndian()
 }
 
 /// Strings in the order of their bytes, as Go sorts them.

@@ -48,6 +48,7 @@ extension [UInt8] {
     self += [13, 10]
   }
 
+  /// Ends a body of chunks.
   public mutating func appendLastChunk() { self += Array("0\r\n\r\n".utf8) }
 }
 
@@ -68,6 +69,7 @@ public struct AnswerReader: Sendable {
     public var headers: [(name: String, value: String)] = []
     public var keepsAlive: Bool
 
+    /// The first field of that name, which is in lower case.
     public func header(_ name: String) -> String? { headers.first { $0.name == name }?.value }
   }
 

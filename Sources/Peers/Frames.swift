@@ -27,24 +27,17 @@ struct Inflow {
   /// The next eight bytes as a number, the highest first; nil when fewer have come.
   mutating func takeNumber() -> UInt64? {
     guard count >= 8 else { return nil }
-    var value: UInt64 = 0
-    for offset in 0..<8 { value = value << 8 | UInt64(bytes[start + offset]) }
-    start += 8
-    return value
+    let held = bytes
+    defer { start += 8 }
+    return held.rawSpan.bigEndian(at: start)
   }
 }
 
 extension [UInt8] {
-  mutating func appendNumber(_ value: UInt64) {
-    for shift in stride(from: 56 as UInt64, through: 0, by: -8) {
-      append(UInt8(truncatingIfNeeded: value >> shift))
-    }
-  }
-
   /// Appends what `body` encodes behind its length in eight bytes.
   mutating func appendFramed(_ body: (inout [UInt8]) -> Void) {
     let place = count
-    appendNumber(0)
+    append(bigEndian: 0)
     body(&self)
     var length = UInt64(count - place - 8)
     for offset in stride(from: 7, through: 0, by: -1) {
@@ -60,10 +53,12 @@ private let linkHeartbeat = Message(
 
 /// Writes the stream of messages: each behind its length. etcd: `messageEncoder`.
 public enum MessageWriter {
+  /// Appends the message behind its length.
   public static func append(_ message: Message, to bytes: inout [UInt8]) {
     bytes.appendFramed { message.encode(into: &$0) }
   }
 
+  /// Appends a sign of life.
   public static func appendHeartbeat(to bytes: inout [UInt8]) {
     append(linkHeartbeat, to: &bytes)
   }
@@ -118,15 +113,16 @@ public struct AppendWriter: Sendable {
 
   public init() {}
 
+  /// Appends an append; any other message is a mistake of ours.
   public mutating func append(_ message: Message, to bytes: inout [UInt8]) {
     guard case .append(let append) = message.body else {
       preconditionFailure("only appends travel on their stream")
     }
     if append.previousIndex == index, append.previousTerm == term, message.term == term {
       bytes.append(1)
-      bytes.appendNumber(UInt64(append.entries.count))
+      bytes.append(bigEndian: UInt64(append.entries.count))
       for entry in append.entries { bytes.appendFramed { entry.encode(into: &$0) } }
-      bytes.appendNumber(append.commit.rawValue)
+      bytes.append(bigEndian: append.commit.rawValue)
     } else {
       bytes.append(2)
       bytes.appendFramed { message.encode(into: &$0) }
@@ -135,6 +131,7 @@ public struct AppendWriter: Sendable {
     index = append.entries.last?.index ?? append.previousIndex
   }
 
+  /// Appends a sign of life.
   public static func appendHeartbeat(to bytes: inout [UInt8]) { bytes.append(0) }
 }
 
@@ -165,6 +162,7 @@ public struct AppendReader: Sendable {
     self.remote = remote
   }
 
+  /// What has come and belongs to no whole message yet.
   public var heldBytes: Int { inflow.count + frameBytes }
 
   /// Takes bytes and appends the messages that have become whole; signs of life are left out.

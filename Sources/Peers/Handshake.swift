@@ -71,7 +71,7 @@ public struct Handshake: Sendable {
   public var clusterText: String { Self.text(cluster.rawValue) }
 
   /// An ID as it stands in headers and paths.
-  public static func text(_ id: UInt64) -> String { String(id, radix: 16) }
+  public static func text(_ id: UInt64) -> String { Hex.text(id) }
 
   /// Reads such an ID. Go: `strconv.ParseUint`, base 16.
   public static func id(_ text: some StringProtocol) -> UInt64? {

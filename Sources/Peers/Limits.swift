@@ -13,12 +13,8 @@ public enum PeerLimits {
   public static let messageBacklogBytes = 16 << 20
   /// Messages that wait to be posted while there is no stream. etcd: `pipelineBufSize`.
   public static let pipelineMessages = 64
-  /// Posts on their way to one member. etcd: `connPerPipeline`.
-  public static let postsInFlight = 4
   /// The body of an answer that is read whole: a list of members, a lease's keys.
   public static let answerBytes = 64 << 20
-  /// The database behind a snapshot message. etcd: `snapshotLimitByte`.
-  public static let snapshotBytes = 1 << 40
   /// Senders that are no members yet and are answered all the same.
   public static let strangersMax = 16
 

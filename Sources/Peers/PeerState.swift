@@ -6,6 +6,7 @@ public struct Redial: Sendable {
 
   public init() {}
 
+  /// Nothing came of dialling at `now`: the next wait is twice as long.
   public mutating func failed(_ now: UInt64) {
     at = now &+ wait
     wait = min(2 * wait, PeerLimits.redialMax)
@@ -35,6 +36,7 @@ public struct Activity: Sendable {
     return true
   }
 
+  /// True when that is news.
   public mutating func deactivate() -> Bool {
     defer { since = nil }
     return since != nil
@@ -55,6 +57,7 @@ public struct Probe: Sendable {
   /// Notes that a probe goes out.
   public mutating func sent(_ now: UInt64) { nextAt = now &+ PeerLimits.probeInterval }
 
+  /// No answer came.
   public mutating func failed() { isHealthy = false }
 
   /// Takes an answer `{"OK":true,"Now":"2006-01-02T15:04:05.999999999Z"}` that took

@@ -38,6 +38,7 @@ public struct DialledSocket: ~Copyable {
     throw last
   }
 
+  /// Writes all of `bytes`; EAGAIN when the peer takes nothing for too long.
   public func write(_ bytes: [UInt8]) throws(Errno) {
     var done = 0
     while done < bytes.count {

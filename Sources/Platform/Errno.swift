@@ -8,6 +8,10 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
   public static let wouldBlock = Errno(EAGAIN)
   public static let addressInUse = Errno(EADDRINUSE)
   public static let notAnAddress = Errno(EINVAL)
+  public static let noSpace = Errno(ENOSPC)
+  public static let missing = Errno(ENOENT)
+  /// The file is shorter than it was said to be.
+  public static let ended = Errno(EIO)
 
   /// The system's text for it.
   public var description: String { unsafe String(cString: strerror(code)) }

@@ -1,9 +1,9 @@
-internal import CLinux
 internal import Basics
 internal import Glibc
 
 /// Files by descriptor, with every failure as an `Errno`.
 public enum FileSystem {
+  /// The names in a directory, in bytewise order, without `.` and `..`.
   public static func list(_ directory: String) throws(Errno) -> [String] {
     guard let handle = unsafe opendir(directory) else { throw Errno(errno) }
     defer { unsafe closedir(handle) }
@@ -26,8 +26,11 @@ public enum FileSystem {
     guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else { throw Errno(errno) }
   }
 
+  /// Whether something lies at `path` that this user can see.
   public static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
+  /// Opens a file to read and to write. `creates`: makes it for this user alone, and empties one
+  /// that is there. The caller closes the descriptor.
   public static func open(_ path: String, creates: Bool) throws(Errno) -> Int32 {
     let flags = O_RDWR | O_CLOEXEC | (creates ? O_CREAT | O_TRUNC : 0)
     let fd = unsafe Glibc.open(path, flags, 0o600)
@@ -48,8 +51,10 @@ public enum FileSystem {
     return fd
   }
 
+  /// Closes a descriptor of the caller's; a failure says nothing that `sync` has not said.
   public static func close(_ fd: Int32) { _ = Glibc.close(fd) }
 
+  /// Bytes of an open file.
   public static func size(_ fd: Int32) throws(Errno) -> Int {
     let end = lseek(fd, 0, Int32(SEEK_END))
     guard end >= 0 else { throw Errno(errno) }
@@ -75,6 +80,7 @@ public enum FileSystem {
     return bytes
   }
 
+  /// Writes all of `bytes`, or throws when only a part is written.
   public static func write(_ fd: Int32, at offset: Int, _ bytes: RawSpan) throws(Errno) {
     var done = 0
     while done < bytes.byteCount {
@@ -89,22 +95,27 @@ public enum FileSystem {
     }
   }
 
+  /// Cuts a file off behind `count` bytes, or fills it up to there with zeros.
   public static func truncate(_ fd: Int32, to count: Int) throws(Errno) {
     guard ftruncate(fd, off_t(count)) == 0 else { throw Errno(errno) }
   }
 
+  /// Makes a file's bytes durable, and its size. fdatasync.
   public static func sync(_ fd: Int32) throws(Errno) {
     guard fdatasync(fd) == 0 else { throw Errno(errno) }
   }
 
+  /// Puts a file in the place of another at once; durable after `syncDirectory`.
   public static func rename(_ from: String, to: String) throws(Errno) {
     guard unsafe Glibc.rename(from, to) == 0 else { throw Errno(errno) }
   }
 
+  /// Removes a file; durable after `syncDirectory`.
   public static func remove(_ path: String) throws(Errno) {
     guard unsafe Glibc.unlink(path) == 0 else { throw Errno(errno) }
   }
 
+  /// Makes durable which files a directory has.
   public static func syncDirectory(_ path: String) throws(Errno) {
     let fd = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     guard fd >= 0 else { throw Errno(errno) }
@@ -117,42 +128,5 @@ public enum FileSystem {
     if flock(fd, LOCK_EX | LOCK_NB) == 0 { return true }
     guard errno == EWOULDBLOCK else { throw Errno(errno) }
     return false
-  }
-}
-
-extension Errno {
-  public static let noSpace = Errno(ENOSPC)
-  public static let missing = Errno(ENOENT)
-  public static let unsupported = Errno(ENOTSUP)
-}
-
-/// Standard output and error, and the end.
-public enum Console {
-  public static func write(_ text: String, toError: Bool = false) {
-    let bytes = Array(text.utf8)
-    var done = 0
-    while done < bytes.count {
-      let put = unsafe bytes.withUnsafeBytes {
-        unsafe Glibc.write(toError ? 2 : 1, $0.baseAddress! + done, $0.count - done)
-      }
-      if put <= 0 { return }
-      done += put
-    }
-  }
-
-  public static func exit(_ status: Int32) -> Never { Glibc.exit(status) }
-
-  /// `NAME=value` pairs.
-  public static func environment() -> [(name: String, value: String)] {
-    var found: [(String, String)] = []
-    var at = unsafe environ
-    while let entry = unsafe at.pointee {
-      let text = unsafe String(cString: entry)
-      if let split = text.firstIndex(of: "=") {
-        found.append((String(text[..<split]), String(text[text.index(after: split)...])))
-      }
-      unsafe at += 1
-    }
-    return found.map { (name: $0.0, value: $0.1) }
   }
 }

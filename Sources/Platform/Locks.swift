@@ -25,6 +25,7 @@ internal import Glibc
     unsafe condition.deallocate()
   }
 
+  /// Runs `body` while nobody else has the value. `body` does no I/O and takes no other lock.
   public func withLock<Result>(_ body: (inout State) -> Result) -> Result {
     unsafe pthread_mutex_lock(mutex)
     defer { unsafe pthread_mutex_unlock(mutex) }
@@ -69,7 +70,10 @@ internal import Glibc
     unsafe lock.deallocate()
   }
 
+  /// Waits for the writer, and for those who wait to write. Not to be nested.
   public func lockForReading() { unsafe pthread_rwlock_rdlock(lock) }
+  /// Waits for all others.
   public func lockForWriting() { unsafe pthread_rwlock_wrlock(lock) }
+  /// Gives back either kind.
   public func unlock() { unsafe pthread_rwlock_unlock(lock) }
 }

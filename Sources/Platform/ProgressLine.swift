@@ -20,6 +20,7 @@ public struct ProgressLine {
     width = 0
   }
 
+  /// Takes away what was shown last.
   public mutating func clear() {
     guard width > 0 else { return }
     show("")

@@ -4,6 +4,7 @@ internal import Glibc
 /// A file that lines are added to and that, when it is full, is put by under another name. Names
 /// and what is kept are those of lumberjack v2, which etcd rotates its log with.
 public struct RotatingFile: Sendable {
+  /// When a file is full, and what is kept of those that were.
   public struct Policy: Equatable, Sendable {
     /// A file never gets larger.
     public var bytesMax: Int
@@ -49,6 +50,7 @@ public struct RotatingFile: Sendable {
     if policy != nil { size = (try? FileSystem.size(fd)) ?? 0 }
   }
 
+  /// Closes the descriptor; nothing is added after it.
   public func close() { FileSystem.close(fd) }
 
   /// Adds one line, whole. True: the file was full, was put by, and a new one has been begun.

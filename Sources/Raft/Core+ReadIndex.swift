@@ -27,11 +27,11 @@ struct ReadQueue {
 
 /// A context as etcd writes its own: eight bytes, the highest first.
 private func encode(context: UInt64) -> [UInt8] {
-  (0..<8).map { UInt8(truncatingIfNeeded: context >> (56 - 8 * UInt64($0))) }
+  [UInt8](bigEndian: context)
 }
 
 private func decode(context: [UInt8]) -> UInt64? {
-  context.count == 8 ? context.reduce(0) { $0 << 8 | UInt64($1) } : nil
+  context.count == 8 ? context.rawSpan.bigEndian() : nil
 }
 
 extension Core {

@@ -6,8 +6,17 @@ public struct Alarms: Equatable, Sendable {
   /// etcdserverpb.AlarmType.
   public enum Kind: Int64, CaseIterable, Sendable {
     case noSpace = 1, corrupt = 2
+
+    /// As etcd's clients name it.
+    public var name: String {
+      switch self {
+      case .noSpace: "NOSPACE"
+      case .corrupt: "CORRUPT"
+      }
+    }
   }
 
+  /// One member's alarm; of `NodeID.none` when nobody knows whose it is.
   public struct Alarm: Hashable, Sendable {
     public var member: NodeID
     public var kind: Kind
@@ -25,6 +34,7 @@ public struct Alarms: Equatable, Sendable {
     _ = insert(Alarm(member: NodeID(numbers[1]), kind: kind))
   }
 
+  /// Whether any member has raised it.
   public func isActive(_ kind: Kind) -> Bool { active.contains { $0.kind == kind } }
 
   /// True when the alarm was not there before.
@@ -61,8 +71,8 @@ public struct Alarms: Equatable, Sendable {
 
   /// As etcd prints an alarm into a status: `memberID:… alarm:NOSPACE `.
   public static func text(_ alarm: Alarm) -> String {
-    let name = alarm.kind == .noSpace ? "NOSPACE" : "CORRUPT"
-    return alarm.member == .none
-      ? "alarm:\(name) " : "memberID:\(alarm.member.rawValue) alarm:\(name) "
+    alarm.member == .none
+      ? "alarm:\(alarm.kind.name) "
+      : "memberID:\(alarm.member.rawValue) alarm:\(alarm.kind.name) "
   }
 }

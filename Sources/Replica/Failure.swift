@@ -76,7 +76,6 @@ extension Failure {
   public static let timedOutByLeader = Failure(
     .unavailable, "etcdserver: request timed out, possibly due to previous leader failure")
   public static let deadlineExceeded = Failure(.deadlineExceeded, "context deadline exceeded")
-  public static let watchCancelled = Failure(.cancelled, "etcdserver: watch canceled")
 
   // Downgrade.
   public static let clusterVersionUnavailable = Failure(

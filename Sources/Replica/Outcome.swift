@@ -1,7 +1,7 @@
 internal import API
 public import Basics
-public import Membership
 public import MVCC
+public import Membership
 public import Raft
 
 /// What became of one request.
@@ -22,10 +22,12 @@ public struct CompletionBatch: Sendable {
   public init() {}
   public var isEmpty: Bool { items.isEmpty }
 
+  /// Adds a refusal.
   public mutating func append(_ id: UInt64, failure: Failure) {
     items.append(Completion(id: id, failure: failure, payload: .empty))
   }
 
+  /// Adds an encoded response; copies it.
   public mutating func append(_ id: UInt64, response: RawSpan, authRevision: UInt64 = 0) {
     let payload = Slice(start: arena.count, count: response.byteCount)
     arena.append(contentsOf: response)
@@ -33,6 +35,7 @@ public struct CompletionBatch: Sendable {
       Completion(id: id, failure: nil, payload: payload, authRevision: authRevision))
   }
 
+  /// Empties it and keeps its memory.
   public mutating func removeAll() {
     arena.removeAll(keepingCapacity: true)
     items.removeAll(keepingCapacity: true)
@@ -88,17 +91,17 @@ public struct Outcome: Sendable {
   public var membershipChanged = false
   /// Whether this member was removed from the cluster: it has to stop.
   public var removedSelf = false
-  /// Whether a compaction waits for `compactStep`.
-  public var wantsCompaction = false
   /// Why an entry could not be carried out here, though others can: the process has to end before
   /// anything that follows is stored.
   public var broken: String?
 
+  /// `loops`: how many completions are told apart.
   public init(loops: Int) {
     precondition(loops > 0 && loops <= RequestIDs.loopsMax)
     completions = Array(repeating: CompletionBatch(), count: loops)
   }
 
+  /// Empties it and keeps its memory.
   public mutating func removeAll() {
     for index in completions.indices { completions[index].removeAll() }
     events.removeAll()
@@ -107,7 +110,6 @@ public struct Outcome: Sendable {
     defragmentations.removeAll(keepingCapacity: true)
     membershipChanged = false
     removedSelf = false
-    wantsCompaction = false
     broken = nil
   }
 }

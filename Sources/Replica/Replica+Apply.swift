@@ -1,8 +1,8 @@
 internal import API
 internal import Auth
 internal import Basics
-internal import Membership
 internal import MVCC
+internal import Membership
 public import Raft
 
 extension Replica {
@@ -94,7 +94,7 @@ extension Replica {
     case .txn(let txn):
       try apply(txn, bytes, isWanted: isWanted, into: &response, &outcome)
     case .compaction(let numbers):
-      return try compact(numbers, id: id, isWanted: isWanted, into: &response, &outcome)
+      return try compact(numbers, id: id, isWanted: isWanted, into: &response)
     case .leaseGrant(let numbers): try grant(numbers, now: now, into: &response)
     case .leaseRevoke(let numbers): try revoke(numbers, into: &response, &outcome)
     case .leaseCheckpoint(let checkpoints): checkpoint(checkpoints, now: now, into: &response)

@@ -99,8 +99,7 @@ extension Replica {
   /// Schedules a compaction and adds the CompactionResponse; false when its caller waits for the
   /// disk.
   mutating func compact(
-    _ request: CompactionRequestView, id: UInt64, isWanted: Bool, into response: inout [UInt8],
-    _ outcome: inout Outcome
+    _ request: CompactionRequestView, id: UInt64, isWanted: Bool, into response: inout [UInt8]
   ) throws(Failure) -> Bool {
     let before = (revision: store.compactRevision, isWhole: !store.isCompacting)
     do { try store.scheduleCompaction(request.revision) } catch { throw Failure(error) }
@@ -109,7 +108,6 @@ extension Replica {
     } else {
       isCompacting = !isHashingCompaction
     }
-    outcome.wantsCompaction = true
     if isWanted, request.physical {
       physicalCompactions.append(id)
       return false

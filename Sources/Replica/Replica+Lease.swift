@@ -19,9 +19,7 @@ extension Failure {
 extension Replica {
   /// The key of a lease's row: the ID, big endian.
   static func row(_ lease: LeaseID) -> [UInt8] {
-    stride(from: 56, through: 0, by: -8).map {
-      UInt8(truncatingIfNeeded: lease.rawValue >> Int64($0))
-    }
+    [UInt8](bigEndian: UInt64(bitPattern: lease.rawValue))
   }
 
   /// leasepb.Lease.

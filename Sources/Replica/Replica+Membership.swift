@@ -1,7 +1,7 @@
 internal import API
 internal import Basics
-public import Membership
 internal import MVCC
+public import Membership
 internal import Raft
 
 extension Failure {

@@ -2,8 +2,8 @@ internal import API
 internal import Auth
 internal import Basics
 public import Lease
-public import Membership
 public import MVCC
+public import Membership
 public import Raft
 
 /// Why a replica cannot be made from what is stored.

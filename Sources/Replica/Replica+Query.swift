@@ -2,8 +2,8 @@ internal import API
 public import Auth
 public import Basics
 internal import Lease
-public import Membership
 internal import MVCC
+public import Membership
 
 /// A question that the apply thread answers without the log.
 public struct Query: Sendable {
@@ -20,7 +20,7 @@ public struct Query: Sendable {
     /// `isHealthy`: whether enough members are reachable for it.
     case change(MemberChange, isHealthy: Bool)
     case moveLeader(to: NodeID)
-    /// DowngradeRequest: validate (nil), or enable the version given.
+    /// DowngradeRequest, by its action, with the version to go back to.
     case validateDowngrade(String)
     case enableDowngrade(String)
     case cancelDowngrade

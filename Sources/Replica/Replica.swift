@@ -2,8 +2,8 @@ internal import API
 public import Auth
 public import Basics
 public import Lease
-public import Membership
 public import MVCC
+public import Membership
 public import Raft
 
 /// What a replica has to know that no log tells.

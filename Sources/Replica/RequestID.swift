@@ -29,6 +29,7 @@ public struct RequestIDs: Sendable {
 
   private static let countMask: UInt64 = 0xfff_ffff_ffff
 
+  /// The next ID; never 0 for a member that has an ID.
   public mutating func next() -> UInt64 {
     count = (count &+ 1) & RequestIDs.countMask
     return prefix << 48 | count << 4 | loop

@@ -21,11 +21,7 @@ extension Failure {
 extension Failure {
   /// What a client is told when the storage engine fails a read.
   public init(_ error: BackendError) {
-    let text: String =
-      switch error {
-      case .full(let text), .corrupt(let text), .failed(let text): text
-      }
-    self.init(.dataLoss, Self.storage + text)
+    self.init(.dataLoss, Self.storage + error.text)
   }
 
   private static let storage = "martlet: storage: "

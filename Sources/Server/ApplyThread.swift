@@ -1,6 +1,5 @@
 internal import Auth
 internal import Basics
-internal import LMDB
 internal import MVCC
 internal import Membership
 internal import Platform
@@ -25,9 +24,13 @@ struct ApplyThread: ~Copyable {
     var compaction: AutoCompactor.Mode?
   }
 
-  private enum Limits {
+  enum Limits {
     static let tickNanoseconds: UInt64 = 100_000_000
     static let hashRowsPerStep = 2000
+    /// A compaction goes on while so many batches of commits at most wait in the write buffer.
+    static let batchesWithCompaction = 4
+    /// While a commit runs the thread wakes by its end; by the clock after so long.
+    static let commitWaitNanoseconds: UInt64 = 1_000_000_000
     /// After how long an unseen publication is tried again.
     static let publishNanoseconds: UInt64 = 5_000_000_000
     /// Between two proposals of the cluster's version.
@@ -38,7 +41,7 @@ struct ApplyThread: ~Copyable {
 
   let shared: Shared
   let settings: Settings
-  private var outcome: Outcome
+  var outcome: Outcome
   private var inbox: [ApplyInput] = []
   /// Committed entries that wait for room in the store's write buffer.
   private var backlog: [[Entry]] = []
@@ -47,20 +50,20 @@ struct ApplyThread: ~Copyable {
   var snapshotIndex: LogIndex
   /// A snapshot waits for the store to hold everything up to it.
   var pendingSnapshot: Snapshot?
-  private var isPublished = false
-  private var publishAgainAt: UInt64 = 0
+  var isPublished = false
+  var publishAgainAt: UInt64 = 0
   /// What was applied when the publication was proposed; every start publishes once.
-  private var publishedSince: LogIndex?
+  var publishedSince: LogIndex?
   /// When the cluster's version was last proposed; not again before it may have been seen.
-  private var versionProposedAt: UInt64 = 0
+  var versionProposedAt: UInt64 = 0
   /// What the store held when it was frozen last, and what it holds durably.
   var frozenIndex = LogIndex.zero
   var storedIndex = LogIndex.zero
   /// Snapshots that wait for the store to hold what was applied before they were asked for.
-  private var snapshots: [(index: LogIndex, stream: SnapshotStream)] = []
-  private var compactingSince: UInt64?
-  private var hashingSince: UInt64?
-  private var isLeader = false
+  var snapshots: [(index: LogIndex, stream: SnapshotStream)] = []
+  var compactingSince: UInt64?
+  var hashingSince: UInt64?
+  var isLeader = false
   /// Members that a snapshot is to be made for.
   var exports: [NodeID] = []
   /// A snapshot takes the place of the state; what comes meanwhile waits.
@@ -72,9 +75,9 @@ struct ApplyThread: ~Copyable {
   /// When this member stops, having been removed: the others hear of it first.
   private var removedAt: UInt64?
   /// Told to stop: the store is committed once more.
-  private var isEnding = false
-  private var ids: RequestIDs
-  private var compactor: AutoCompactor?
+  var isEnding = false
+  var ids: RequestIDs
+  var compactor: AutoCompactor?
 
   init(shared: Shared, settings: Settings, snapshotIndex: LogIndex) {
     self.shared = shared
@@ -118,7 +121,9 @@ struct ApplyThread: ~Copyable {
         compactIfDue(now)
         report()
       }
-      work(now)
+      compact(now)
+      hash()
+      publish(now)
       deliver()
       store(now)
       if isEnding, !shared.replica.store.isCommitting {
@@ -126,17 +131,6 @@ struct ApplyThread: ~Copyable {
         return
       }
     }
-  }
-
-  private var commitDelay: UInt64 {
-    guard restoring == nil, shared.replica.store.isCommitting else {
-      return settings.batchNanoseconds
-    }
-    return 1_000_000_000
-  }
-
-  private var hasRoom: Bool {
-    shared.replica.store.bufferedOperations < 4 * settings.batchOperationsMax
   }
 
   /// Handles the inbox: questions first, since keep-alives go ahead of bulk work. True at the end.
@@ -201,11 +195,6 @@ struct ApplyThread: ~Copyable {
     backlog.removeFirst(done)
   }
 
-  private var isFull: Bool {
-    shared.replica.store.isCommitting
-      && shared.replica.store.bufferedBytes >= Store<LMDBBackend>.Limits.bufferBytes
-  }
-
   private mutating func apply(_ entries: [Entry], _ now: UInt64) {
     let before = shared.replica.tally.applied
     let start = Clock.monotonic()
@@ -230,59 +219,6 @@ struct ApplyThread: ~Copyable {
     appliedIndex = shared.replica.appliedIndex
     shared.metrics.proposalsApplied.add(entries.count)
     if dirtySince == nil { dirtySince = now }
-  }
-
-  /// Asks the log for what `--auto-compaction-retention` wants.
-  private mutating func compactIfDue(_ now: UInt64) {
-    let revision = compactor?.tick(
-      now: now, revision: shared.replica.store.currentRevision,
-      compacted: shared.replica.store.compactRevision, isLeader: isLeader)
-    guard let revision else { return }
-    let isPeriodic = if case .periodic = compactor?.mode { true } else { false }
-    shared.log.info(
-      "starting auto \(isPeriodic ? "periodic" : "revision") compaction",
-      ("revision", String(revision)))
-    let request = AutoCompactor.request(revision)
-    outcome.proposals.append(Proposal(.compaction, request.rawSpan, id: ids.next()))
-  }
-
-  /// Bounded steps of what runs beside the traffic.
-  private mutating func work(_ now: UInt64) {
-    if shared.replica.isCompacting, hasRoom {
-      let start = Clock.monotonic()
-      if compactingSince == nil { compactingSince = start }
-      shared.storeLock.lockForWriting()
-      let isDone = shared.replica.compactStep(
-        keysMax: settings.compactionKeysPerStep, into: &outcome)
-      shared.storeLock.unlock()
-      noteCompaction(start, isDone: isDone)
-      if dirtySince == nil { dirtySince = now }
-    }
-    if shared.replica.isHashing {
-      let isByRevision = shared.replica.isHashingByRevision
-      if hashingSince == nil { hashingSince = Clock.monotonic() }
-      let waiting = shared.replica.hashCount
-      shared.storeLock.lockForReading()
-      shared.replica.hashStep(rowsMax: Limits.hashRowsPerStep, into: &outcome)
-      shared.storeLock.unlock()
-      if shared.replica.hashCount < waiting, let since = hashingSince {
-        hashingSince = nil
-        let took = Clock.monotonic() - since
-        (isByRevision ? shared.metrics.hashRevision : shared.metrics.hash)
-          .observe(nanoseconds: took)
-      }
-    }
-    publish(now)
-  }
-
-  private mutating func noteCompaction(_ start: UInt64, isDone: Bool) {
-    let end = Clock.monotonic()
-    shared.metrics.compactionPause.observe(nanoseconds: end - start)
-    shared.metrics.indexPause.observe(nanoseconds: end - start)
-    guard isDone, let since = compactingSince else { return }
-    compactingSince = nil
-    shared.metrics.compactionTotal.observe(nanoseconds: end - since)
-    shared.metrics.lastCompaction.set(Int(Clock.wall() / 1_000_000_000))
   }
 
   /// Lets others see what was counted.
@@ -349,91 +285,9 @@ struct ApplyThread: ~Copyable {
     }
   }
 
-  // MARK: Publication
-
-  /// Tells the cluster this member's name and client URLs, and, from the leader, its version.
-  /// etcd: `EtcdServer.publish`, `monitorVersions`.
-  private mutating func publish(_ now: UInt64) {
-    guard shared.board.withLock({ $0.status.leader }) != .none else { return }
-    let member = settings.publication
-    if !isPublished, let known = shared.replica.cluster.member(member.id) {
-      if let since = publishedSince, shared.replica.appliedIndex > since,
-        known.name == member.name, known.clientURLs == member.clientURLs
-      {
-        isPublished = true
-        ready()
-      } else if now >= publishAgainAt {
-        publishAgainAt = now + Limits.publishNanoseconds
-        publishedSince = shared.replica.appliedIndex
-        propose(V2Request.publish(member, id: ids.next()))
-      }
-    }
-    if isLeader, isPublished, now >= versionProposedAt, let version = wantedVersion(),
-      version != shared.replica.cluster.version
-    {
-      versionProposedAt = now + Limits.versionNanoseconds
-      propose(V2Request.version(version, id: ids.next()))
-    }
-  }
-
-  private mutating func propose(_ request: V2Request) {
-    outcome.proposals.append(Proposal(id: request.id, data: V2Wire.encode(request)))
-  }
-
-  private func ready() {
-    shared.board.withLock { $0.isReady = true }
-    for loop in shared.loops { loop.box.post(.wake) }
-    shared.log.info(
-      "published local member to cluster through raft",
-      ("local-member-id", String(settings.publication.id.rawValue, radix: 16)))
-    shared.log.info("ready to serve client requests")
-    do throws(Errno) {
-      _ = try Supervisor.tell("READY=1")
-    } catch {
-      shared.log.error("failed to notify systemd for readiness", ("error", "\(error)"))
-    }
-  }
-
-  // MARK: Commits and snapshots
-
-  private mutating func store(_ now: UInt64) {
-    snapshotIfDue()
-    startSnapshots()
-    exportIfWanted(now)
-    stopIfRemoved(now)
-    guard !shared.replica.store.isCommitting, let since = dirtySince,
-      now >= since + settings.batchNanoseconds || pendingSnapshot != nil || isEnding
-        || !snapshots.isEmpty
-        || shared.replica.store.bufferedOperations >= settings.batchOperationsMax
-    else { return }
-    freeze()
-  }
-
-  /// Has what is in the write buffer committed.
-  mutating func freeze() {
-    shared.storeLock.lockForWriting()
-    let buffer = shared.replica.store.freeze()
-    shared.storeLock.unlock()
-    dirtySince = nil
-    frozenIndex = shared.replica.appliedIndex
-    shared.background.post(.commit(buffer))
-  }
-
-  /// Lets those snapshots begin for which the store holds enough.
-  private mutating func startSnapshots() {
-    guard !snapshots.isEmpty else { return }
-    let isClean = dirtySince == nil && !shared.replica.store.isCommitting
-    for (index, stream) in snapshots where isClean || storedIndex >= index {
-      stream.start(shared)
-    }
-    snapshots.removeAll { isClean || storedIndex >= $0.index }
-  }
-
-  private func stopIfRemoved(_ now: UInt64) {
+  func stopIfRemoved(_ now: UInt64) {
     guard let removedAt, now >= removedAt + Limits.farewellNanoseconds else { return }
-    shared.log.end(
-      "the member has been permanently removed from the cluster and stops; its data directory "
-        + "must be removed before it can join again")
+    shared.endRemoved()
   }
 
   /// While stores change: lets through what the change waits for, and keeps the rest for after.
@@ -452,35 +306,5 @@ struct ApplyThread: ~Copyable {
       deferred = []
     }
     return inbox.isEmpty
-  }
-
-  private mutating func stored(_ failure: String?) {
-    if let failure {
-      shared.log.fatal(
-        "the store could not be committed; the process ends and the log is applied again at the "
-          + "next start", ("error", failure))
-    }
-    shared.storeLock.lockForWriting()
-    shared.replica.store.dropFrozen()
-    shared.storeLock.unlock()
-    storedIndex = frozenIndex
-    guard let snapshot = pendingSnapshot, storedIndex >= snapshot.metadata.index
-    else { return }
-    pendingSnapshot = nil
-    shared.wal.post(.snapshot(snapshot))
-  }
-
-  private mutating func snapshotIfDue() {
-    let applied = shared.replica.appliedIndex
-    guard pendingSnapshot == nil, !shared.replica.store.isCommitting,
-      applied.rawValue > snapshotIndex.rawValue + settings.snapshotCount
-    else { return }
-    snapshotIndex = applied
-    pendingSnapshot = Snapshot(
-      metadata: SnapshotMetadata(
-        confState: shared.replica.configuration, index: applied,
-        term: shared.replica.appliedTerm),
-      data: shared.replica.cluster.tree.snapshot)
-    if dirtySince == nil { dirtySince = Clock.monotonic() }
   }
 }

@@ -1,10 +1,10 @@
 internal import Basics
-internal import Raft
-internal import Replica
-internal import Services
 internal import LMDB
 internal import MVCC
 internal import Platform
+internal import Raft
+internal import Replica
+internal import Services
 internal import WAL
 
 /// Makes the store's commits and defragmentations: the only writer of the storage engine. Prepares
@@ -54,7 +54,7 @@ struct BackgroundThread: ~Copyable {
       noteSizes()
       shared.apply.post(.stored(nil))
     } catch {
-      shared.apply.post(.stored(Self.text(error)))
+      shared.apply.post(.stored(error.text))
     }
   }
 
@@ -83,7 +83,7 @@ struct BackgroundThread: ~Copyable {
         shared.peers.box.post(.export(SnapshotSource(reader), member))
         shared.raft.post(.snapshot(snapshot, to: member))
       } catch {
-        shared.log.error("the store cannot be read", ("error", Self.text(error)))
+        shared.log.error("the store cannot be read", ("error", error.text))
         shared.raft.post(.snapshotSent(member, isDelivered: false))
       }
     }
@@ -117,12 +117,6 @@ struct BackgroundThread: ~Copyable {
     shared.board.withLock { board in
       board.status.databaseBytes = sizes.total
       board.status.databaseBytesInUse = sizes.inUse
-    }
-  }
-
-  static func text(_ error: BackendError) -> String {
-    switch error {
-    case .full(let text), .corrupt(let text), .failed(let text): text
     }
   }
 }

@@ -1,10 +1,6 @@
 internal import Basics
 internal import Config
-internal import Membership
 internal import Platform
-internal import Raft
-internal import TLS
-internal import WAL
 
 /// Why a server does not start; the text is for a person.
 public struct StartError: Error, Sendable {
@@ -15,21 +11,29 @@ public struct StartError: Error, Sendable {
 /// The places of a data directory, and the lock that keeps a second process out.
 struct DataDirectory {
   let root: String
-  let member: String
   let wal: String
-  let snap: String
-  /// Whether the directory holds what etcd wrote, and no store of ours.
-  private(set) var isEtcds = false
+  var member: String { root + "/member" }
+  var snap: String { member + "/snap" }
   var store: String { snap + "/store.lmdb" }
-
   /// etcd's bbolt file: a directory that etcd wrote has one and no store of ours.
   var bboltFile: String { snap + "/db" }
+  var lockFile: String { member + "/martlet.lock" }
+  var formatFile: String { Self.formatFile(member) }
+  /// Whether the directory holds what etcd wrote, and no store of ours.
+  private(set) var isEtcds = false
 
+  private static func formatFile(_ member: String) -> String { member + "/martlet.format" }
+
+  /// The places alone; nothing is looked at. `wal` empty: where the log is unless told otherwise.
+  init(root: String, wal: String = "") {
+    self.root = root
+    self.wal = wal.isEmpty ? root + "/member/wal" : wal
+  }
+
+  /// Makes what is missing and locks it, against other servers and against etcd. Refuses what a
+  /// newer version wrote.
   init(_ options: Options) throws(StartError) {
-    root = options.dataDirectory
-    member = root + "/member"
-    wal = options.walDirectory.isEmpty ? member + "/wal" : options.walDirectory
-    snap = member + "/snap"
+    self.init(root: options.dataDirectory, wal: options.walDirectory)
     for path in [root, member, snap] {
       do throws(Errno) {
         try FileSystem.makeDirectory(path)
@@ -43,7 +47,7 @@ struct DataDirectory {
   }
 
   private func lock() throws(StartError) {
-    let path = member + "/martlet.lock"
+    let path = lockFile
     let isLocked: Bool
     do throws(Errno) {
       let fd =
@@ -56,7 +60,7 @@ struct DataDirectory {
     }
     guard isLocked else {
       throw StartError(
-        "the data directory \(root) is in use by another process [--data-dir]")
+        "the data directory \(root) is in use by another process: stop it first [--data-dir]")
     }
   }
 
@@ -76,29 +80,34 @@ struct DataDirectory {
     }
   }
 
-  static let format = "martlet data format 1\n"
+  private static let format = "martlet data format 1\n"
+  /// What a format file is read of, whoever wrote it.
+  private static let formatBytesMax = 256
+
+  /// Whether this version reads the directory. Throws when there is no format file.
+  func isReadable() throws(Errno) -> Bool {
+    let fd = try FileSystem.openForReading(formatFile)
+    defer { FileSystem.close(fd) }
+    let text = try FileSystem.read(fd, at: 0, count: Self.formatBytesMax)
+    return String(decoding: text, as: UTF8.self) == Self.format
+  }
 
   /// Refuses what this version cannot read, and sees whether the directory is etcd's.
   private mutating func refuseNewer() throws(StartError) {
-    let path = member + "/martlet.format"
-    do throws(Errno) {
-      if FileSystem.exists(path) {
-        let fd = try FileSystem.open(path, creates: false)
-        defer { FileSystem.close(fd) }
-        let text = String(
-          decoding: try FileSystem.read(fd, at: 0, count: 256), as: UTF8.self)
-        guard text == Self.format else {
-          throw Errno.unsupported
-        }
-        return
+    if FileSystem.exists(formatFile) {
+      let isReadable: Bool
+      do throws(Errno) {
+        isReadable = try self.isReadable()
+      } catch {
+        throw StartError("\(formatFile): \(error) [--data-dir]")
       }
-    } catch {
-      guard error == .unsupported else { throw StartError("\(path): \(error)") }
-      throw StartError(
-        "the data directory \(root) was written by a newer Martlet; this version "
-          + "reads '\(Self.format.dropLast())' only. Nothing was changed [--data-dir]")
-    }
-    if FileSystem.exists(wal) || FileSystem.exists(bboltFile) {
+      guard isReadable else {
+        throw StartError(
+          "the data directory \(root) was written by a newer Martlet; this version "
+            + "reads '\(Self.format.dropLast())' only. Nothing was changed: start the newer one "
+            + "[--data-dir]")
+      }
+    } else if FileSystem.exists(wal) || FileSystem.exists(bboltFile) {
       isEtcds = true
     } else {
       try Self.markAsOurs(member)
@@ -107,7 +116,7 @@ struct DataDirectory {
 
   /// Says in the directory `member` that its files have our format.
   static func markAsOurs(_ member: String) throws(StartError) {
-    let path = member + "/martlet.format"
+    let path = formatFile(member)
     do throws(Errno) {
       let fd = try FileSystem.open(path + ".tmp", creates: true)
       defer { FileSystem.close(fd) }
@@ -118,37 +127,5 @@ struct DataDirectory {
     } catch {
       throw StartError("\(path): \(error) [--data-dir]")
     }
-  }
-}
-
-/// Who this member is: derived from the flags, or read from the log.
-struct Identity {
-  var member: NodeID
-  var cluster: ClusterID
-  /// The first members, for a log that begins; none when it is joined.
-  var members: [Member]
-  /// Members that are known before the log has told of any.
-  var acquaintances: [Member] = []
-
-  init(member: NodeID, cluster: ClusterID, members: [Member], acquaintances: [Member]) {
-    self.member = member
-    self.cluster = cluster
-    self.members = members
-    self.acquaintances = acquaintances
-  }
-
-  init(_ options: Options) throws(StartError) {
-    let token = options.initialClusterToken
-    members = options.initialCluster.map { entry in
-      Member(
-        id: memberID(
-          peerURLs: entry.peerURLs, token: token, addedAt: nil, digest: sha1),
-        name: entry.name, peerURLs: entry.peerURLs, clientURLs: [], isLearner: false)
-    }.sorted { $0.id < $1.id }
-    cluster = clusterID(members: members.map(\.id), digest: sha1)
-    guard let own = members.first(where: { $0.name == options.name }) else {
-      throw StartError("\(options.name) is not in --initial-cluster [--name]")
-    }
-    member = own.id
   }
 }

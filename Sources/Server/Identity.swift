@@ -1,13 +1,46 @@
-internal import Replica
 internal import API
 internal import Basics
 internal import Config
 internal import Membership
 internal import Raft
+internal import Replica
 internal import TLS
 internal import WAL
 
-extension Identity {
+/// Who this member is: derived from the flags, or read from the log.
+struct Identity {
+  var member: NodeID
+  var cluster: ClusterID
+  /// The first members, for a log that begins; none when it is joined.
+  var members: [Membership.Member]
+  /// Members that are known before the log has told of any.
+  var acquaintances: [Membership.Member] = []
+
+  init(
+    member: NodeID, cluster: ClusterID, members: [Membership.Member],
+    acquaintances: [Membership.Member]
+  ) {
+    self.member = member
+    self.cluster = cluster
+    self.members = members
+    self.acquaintances = acquaintances
+  }
+
+  init(_ options: Options) throws(StartError) {
+    let token = options.initialClusterToken
+    members = options.initialCluster.map { entry in
+      Membership.Member(
+        id: memberID(
+          peerURLs: entry.peerURLs, token: token, addedAt: nil, digest: sha1),
+        name: entry.name, peerURLs: entry.peerURLs, clientURLs: [], isLearner: false)
+    }.sorted { $0.id < $1.id }
+    cluster = clusterID(members: members.map(\.id), digest: sha1)
+    guard let own = members.first(where: { $0.name == options.name }) else {
+      throw StartError("\(options.name) is not in --initial-cluster [--name]")
+    }
+    member = own.id
+  }
+
   /// Takes who wrote the log: it knows better than the flags, which speak of the first start.
   mutating func take(_ metadata: [UInt8], _ directory: DataDirectory) throws(DiskError) {
     guard let found = try? WALMetadata(decoding: metadata.rawSpan) else {
@@ -30,11 +63,10 @@ extension Identity {
       let derived = memberID(
         peerURLs: own.peerURLs, token: options.initialClusterToken, addedAt: nil, digest: sha1)
       guard derived != member, options.namesCluster, options.isNewCluster else { return }
-      func hex(_ value: UInt64) -> String { String(value, radix: 16) }
       throw StartError(
-        "the data directory \(directory.root) belongs to member \(hex(member.rawValue)) of "
-          + "cluster \(hex(cluster.rawValue)); the flags describe member "
-          + "\(hex(derived.rawValue)) [--data-dir, --initial-cluster-token]")
+        "the data directory \(directory.root) belongs to member \(Hex.text(member.rawValue)) of "
+          + "cluster \(Hex.text(cluster.rawValue)); the flags describe member "
+          + "\(Hex.text(derived.rawValue)) [--data-dir, --initial-cluster-token]")
     }
   }
 }

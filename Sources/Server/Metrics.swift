@@ -147,6 +147,7 @@ struct LoopReport: Sendable {
 struct ClientVersions: Sendable {
   /// Further versions count as unknown: a client can say what it likes.
   private static let versionsMax = 32
+  private static let versionBytesMax = 32
 
   struct Entry: Sendable {
     var version: String
@@ -168,7 +169,7 @@ struct ClientVersions: Sendable {
   private mutating func place(_ version: RawSpan) -> Int {
     let bytes = version.copied()
     if let at = entries.firstIndex(where: { $0.bytes == bytes }) { return at }
-    guard entries.count < Self.versionsMax, bytes.count <= 32,
+    guard entries.count < Self.versionsMax, bytes.count <= Self.versionBytesMax,
       bytes.allSatisfy({ $0 > 0x20 && $0 < 0x7f && $0 != 0x22 && $0 != 0x5c })
     else { return 0 }
     entries.append(Entry(version: String(decoding: bytes, as: UTF8.self), bytes: bytes))

@@ -162,14 +162,14 @@ struct RaftThread: ~Copyable {
   }
 
   private func tell(_ standing: Standing, _ before: NodeID) {
-    let own = ("local-member-id", String(core.config.id.rawValue, radix: 16))
+    let own = ("local-member-id", Hex.text(core.config.id.rawValue))
     let term = ("term", String(standing.term.rawValue))
     if standing.leader == .none {
       shared.log.warn(
-        "raft: lost leader", own, ("leader", String(before.rawValue, radix: 16)), term)
+        "raft: lost leader", own, ("leader", Hex.text(before.rawValue)), term)
     } else {
       shared.log.info(
-        "raft: elected leader", own, ("leader", String(standing.leader.rawValue, radix: 16)), term)
+        "raft: elected leader", own, ("leader", Hex.text(standing.leader.rawValue)), term)
     }
   }
 

@@ -80,7 +80,7 @@ final class Recovery {
     do throws(BackendError) {
       backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
     } catch {
-      throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+      throw StartError("the store cannot be read: \(error.text)")
     }
     var opened = try Self.open(opening, backend, snapshot, log)
     if let snapshot, opened.store.consistentIndex < snapshot.metadata.index,
@@ -90,7 +90,7 @@ final class Recovery {
       do throws(BackendError) {
         try backend.replace(with: snapshotFiles.store(snapshot.metadata.index))
       } catch {
-        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+        throw StartError("the store cannot be read: \(error.text)")
       }
       opened = try Self.open(opening, backend, snapshot, log)
     }
@@ -160,14 +160,7 @@ final class Recovery {
     var metadata: [UInt8] = []
     WALMetadata(nodeID: identity.member.rawValue, clusterID: identity.cluster.rawValue)
       .encode(into: &metadata)
-    var entries: [Entry] = []
-    for member in identity.members {
-      let change = MemberChange.add(member).confChange(id: 0)
-      entries.append(
-        Entry(
-          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
-          data: change.encoded(as: .confChange)))
-    }
+    let entries = [Entry](founding: identity.members)
     let state = HardState(
       term: Term(1), vote: .none, commit: LogIndex(UInt64(entries.count)))
     let log = try Log.create(
@@ -201,13 +194,16 @@ final class Recovery {
     guard consistentIndex <= last else {
       throw StartError(
         "the store \(directory.store) holds entry \(consistentIndex.rawValue), the log in "
-          + "\(directory.wal) ends at \(last.rawValue): part of the log is missing")
+          + "\(directory.wal) ends at \(last.rawValue): part of the log is missing. If it lies "
+          + "elsewhere, say so [--wal-dir]; else remove the member, empty its directory and add "
+          + "it again")
     }
     let first = snapshot?.metadata.index ?? .zero
     guard consistentIndex >= first else {
       throw StartError(
         "the store \(directory.store) ends at entry \(consistentIndex.rawValue), the log "
-          + "begins behind \(first.rawValue): the store is too old for this log")
+          + "begins behind \(first.rawValue): the store is too old for this log. Remove the "
+          + "member, empty its directory and add it again, or restore a snapshot")
     }
   }
 
@@ -221,7 +217,7 @@ final class Recovery {
     } catch {
       switch error {
       case .backend(let error):
-        throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+        throw StartError("the store cannot be read: \(error.text)")
       case .snapshot, .member:
         throw StartError("the members in the newest snapshot file cannot be read: \(error)")
       case .row(let bucket):
@@ -267,7 +263,7 @@ final class Recovery {
       // member that made more than a million in each.
       firstContext: startMilliseconds << 20,
       advancesFirstElection: options.initialElectionTickAdvance,
-      requestNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000)
+      requestNanoseconds: options.requestNanoseconds)
     _ = Thread.start("raft") {
       let core = Core(
         config: raftConfig, hardState: recovered.hardState,

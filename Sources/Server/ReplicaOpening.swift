@@ -1,4 +1,3 @@
-internal import Basics
 internal import Config
 internal import LMDB
 internal import Lease

@@ -1,7 +1,7 @@
 internal import Basics
 internal import LMDB
-internal import Membership
 internal import MVCC
+internal import Membership
 internal import Platform
 internal import Raft
 internal import Replica
@@ -11,16 +11,15 @@ internal import WAL
 /// What the threads of one server share.
 final class Shared: @unchecked Sendable {
   // Shared safely: `replica` is changed by the apply thread alone, or while that waits for it by
-  // the store's, under the write lock wherever
-  // the store changes; io threads borrow its store under the read lock. All else is constant or
-  // guards itself.
+  // the store's, under the write lock wherever the store changes; io threads borrow its store
+  // under the read lock. All else is constant or guards itself.
   var replica: Replica<LMDBBackend>
   let storeLock = ReaderWriterLock()
   let backend: LMDBBackend
   let board: Lock<Board>
   let log: Logger
   let metrics = Metrics()
-  let raft = Mailbox<RaftInput>(limit: Limits.raftInputs)
+  let raft = Mailbox<RaftInput>(limit: .max)
   let wal = Mailbox<WALInput>(limit: .max)
   let apply = Mailbox<ApplyInput>(limit: .max)
   let background = Mailbox<BackgroundInput>(limit: .max)
@@ -40,9 +39,13 @@ final class Shared: @unchecked Sendable {
   let opening: ReplicaOpening
   let snapshotFiles: SnapshotFiles
 
-  enum Limits {
-    /// Batches that may wait for the raft thread; a full box refuses at the door.
-    static let raftInputs = 1 << 16
+  /// Ends the process of a member that its cluster has removed.
+  func endRemoved() -> Never {
+    let member = board.withLock { $0.status.member }
+    log.end(
+      "the member has been permanently removed from the cluster and stops; its data directory "
+        + "must be removed before it can join again",
+      ("local-member-id", Hex.text(member.rawValue)))
   }
 
   init(

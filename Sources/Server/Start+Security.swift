@@ -1,6 +1,5 @@
 internal import Config
 internal import Platform
-internal import Services
 
 /// What secures the two ports.
 struct Security: Sendable {
@@ -83,16 +82,5 @@ extension Server {
       }
     }
     return handle
-  }
-}
-
-extension AutoCompactor.Mode {
-  /// Nil: off.
-  init?(_ option: Options.AutoCompaction) {
-    switch option {
-    case .off: return nil
-    case .periodic(let nanoseconds): self = .periodic(nanoseconds: nanoseconds)
-    case .revision(let keep): self = .revision(keep: keep)
-    }
   }
 }

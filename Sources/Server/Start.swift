@@ -7,7 +7,6 @@ internal import HTTP2
 internal import LMDB
 internal import MVCC
 internal import Membership
-internal import Lease
 internal import Platform
 internal import Raft
 internal import Replica
@@ -142,15 +141,9 @@ public enum Server {
     _ options: Options, _ shared: Shared, _ status: MemberStatus, _ listeners: [Listener],
     _ provider: TokenProvider
   ) throws(StartError) {
-    var limits = Limits()
-    limits.requestBytesMax = options.requestBytesMax
-    limits.txnOperationsMax = options.txnOperationsMax
-    limits.electionTimeout = UInt64(options.electionMilliseconds) * 1_000_000
-    limits.watch.progressIntervalNanoseconds = options.progressNotifyNanoseconds
-    limits.watch.fragmentBytes = options.requestBytesMax + limits.messageOverheadBytes
+    let limits = Limits(options)
     let settings = IOLoop.Settings(
-      requestBytesMax: options.requestBytesMax,
-      messageBytesMax: options.requestBytesMax + limits.messageOverheadBytes,
+      messageBytesMax: limits.messageBytesMax,
       session: Session.Settings(
         streamsMax: options.streamsPerConnectionMax,
         pingIntervalMin: options.keepaliveMinNanoseconds),
@@ -160,13 +153,12 @@ public enum Server {
         access: Access(origins: options.http.origins, hosts: options.http.hosts),
         hasGateway: options.http.hasGateway, wantsProfiler: options.http.wantsProfiler,
         // Base64 makes bytes a third longer.
-        bodyBytesMax: 2 * (options.requestBytesMax + limits.messageOverheadBytes)),
+        bodyBytesMax: 2 * limits.messageBytesMax),
       greeter: try startGreeter(shared, Greeter.Settings(side: .client, listeners: listeners)),
       usesCommonNames: options.clientTLS.clientCertAuth)
     for number in shared.loops.indices {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []
-      let limits = limits
       let timesCalls = options.http.hasCallHistograms
       _ = Thread.start("io-\(number)") {
         var services = Services<LMDBBackend>(
@@ -189,8 +181,8 @@ public enum Server {
   private static func notifyReady(_ shared: Shared, _ startedAt: UInt64) {
     let status = shared.board.withLock { $0.status }
     shared.log.info(
-      "started", ("local-member-id", String(status.member.rawValue, radix: 16)),
-      ("cluster-id", String(status.cluster.rawValue, radix: 16)),
+      "started", ("local-member-id", Hex.text(status.member.rawValue)),
+      ("cluster-id", Hex.text(status.cluster.rawValue)),
       ("version", etcdVersion), ("martlet", version),
       ("took", "\((Clock.monotonic() - startedAt) / 1000)us"))
   }

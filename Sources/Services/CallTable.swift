@@ -68,6 +68,7 @@ public struct CallTable<Value> {
     return body(&slots[place].value!)
   }
 
+  /// Whether the call is not over.
   @inlinable public func contains(_ id: CallID) -> Bool {
     let place = Self.place(id)
     return place < slots.count && slots[place].id == id.rawValue && slots[place].value != nil
@@ -78,6 +79,7 @@ public struct CallTable<Value> {
     slots.compactMap { $0.value == nil ? nil : CallID($0.id) }
   }
 
+  /// Forgets a call; nil when it is over.
   @discardableResult
   @inlinable
   public mutating func remove(_ id: CallID) -> Value? {

@@ -29,8 +29,14 @@ extension DeleteRangeRequestView {
 }
 
 extension Txn {
+  /// Also what a later member of an operation's union replaces has to be in order: members of etcd
+  /// read it when they apply the log.
   init(whole message: RawSpan) throws(Failure) {
-    do { try self.init(message, in: Slice(start: 0, count: message.byteCount)) } catch {
+    let whole = Slice(start: 0, count: message.byteCount)
+    do {
+      try TxnRequestView.checkNesting(message, in: whole)
+      try self.init(message, in: whole)
+    } catch {
       throw .malformed
     }
   }

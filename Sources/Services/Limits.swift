@@ -48,6 +48,8 @@ public struct Limits: Sendable {
 
   public init() {}
 
+  /// The largest message: a proposal and what is around it.
+  public var messageBytesMax: Int { requestBytesMax + messageOverheadBytes }
   /// How long a request may take. etcd: `ServerConfig.ReqTimeout`.
   public var requestTimeout: UInt64 { requestTime + 2 * electionTimeout }
 }

@@ -56,6 +56,7 @@ public struct Outbox: Sendable {
     replies.append(.finish(call, failure))
   }
 
+  /// Empties it for the next wake and keeps its memory.
   public mutating func removeAll() {
     arena.removeAll(keepingCapacity: true)
     replies.removeAll(keepingCapacity: true)

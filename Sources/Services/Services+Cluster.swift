@@ -1,7 +1,7 @@
 internal import API
 internal import Basics
-internal import Membership
 internal import MVCC
+internal import Membership
 internal import Replica
 
 extension Services {

@@ -1,5 +1,4 @@
 internal import API
-internal import Basics
 public import Replica
 
 /// The messages of a Snapshot call, which the shell makes from the storage engine.

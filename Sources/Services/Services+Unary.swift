@@ -1,8 +1,8 @@
 internal import API
 internal import Auth
 internal import Basics
-internal import Membership
 internal import MVCC
+internal import Membership
 internal import Replica
 
 extension Services {

@@ -1,8 +1,8 @@
 internal import API
 internal import Auth
 internal import Basics
-public import Membership
 public import MVCC
+public import Membership
 internal import Replica
 
 /// One call as the services see it.
@@ -163,7 +163,7 @@ public struct Services<B: Backend>: ~Copyable {
     guard let (method, isFirst) = calls.with(id, { ($0.method, !$0.hasRequest) }) else { return }
     tally.received(method)
     do throws(Failure) {
-      guard message.byteCount <= limits.requestBytesMax + limits.messageOverheadBytes else {
+      guard message.byteCount <= limits.messageBytesMax else {
         throw .messageTooLarge
       }
       if method.isClientStreaming {

@@ -81,12 +81,12 @@ struct Waiters {
 
 /// Requests that the services make of themselves.
 enum Compose {
-  /// RangeRequest for the oldest key of a prefix, or for the newest of those made no later than
-  /// `madeUntil`.
+  /// RangeRequest for the oldest key of the waiter's prefix.
   static func firstMade(_ waiter: Waiter) -> [UInt8] {
     range(waiter, isDescending: false, madeUntil: 0)
   }
 
+  /// RangeRequest for the newest key of the waiter's prefix that was made no later than `revision`.
   static func lastMade(_ waiter: Waiter, until revision: Int64) -> [UInt8] {
     range(waiter, isDescending: true, madeUntil: revision)
   }

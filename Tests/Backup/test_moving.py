@@ -3,7 +3,6 @@
 import random
 import re
 import shutil
-import subprocess
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import ETCDCTL, ETCDUTL, MARTLET, State, compact, etcd, fill, grow, put, save
+from tools import ETCDCTL, MARTLET, State, etcd, fill, grow, put
 
 VERSIONS = ["3.5", "3.4"]
 ENDS = ["stopped", "killed"]

@@ -10,8 +10,7 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import (ETCDCTL, ETCDUTL, MARTLET, RESTORERS, State, Tool, etcd, grow, put,
-                   restore_flags)
+from tools import MARTLET, RESTORERS, State, Tool, etcd, grow, put, restore_flags
 
 SOURCES = ["martlet", "3.5", "3.4"]
 

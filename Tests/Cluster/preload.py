@@ -1,6 +1,5 @@
 """Makes a process' disk slow or its clock wrong from outside, by a library that is loaded first."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path

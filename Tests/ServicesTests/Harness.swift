@@ -137,8 +137,7 @@ final class Harness {
     outbox.proposals.isEmpty && outbox.queries.isEmpty && outbox.readIndexTicket == nil
       && outbox.passwords.isEmpty && outbox.replies.isEmpty
       && outcome.completions[0].isEmpty && outcome.events.isEmpty && outcome.proposals.isEmpty
-      && !outcome.wantsCompaction && !services.wantsStore
-      && !replica.isHashing && !replica.isCompacting
+      && !services.wantsStore && !replica.isHashing && !replica.isCompacting
   }
 
   /// Lets everything run until nothing moves.

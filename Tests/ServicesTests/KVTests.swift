@@ -163,6 +163,19 @@ import Testing
     #expect(try !holds("1"))
   }
 
+  @Test(arguments: [2, 3])
+  func `an operation is refused for what its union's last member hides`(branch: Int) throws {
+    let member = try Harness()
+    let nested = Request.make((2, .message([0x0a])))
+    for hidden in [[0x0a], nested] as [[UInt8]] {
+      let operation = Request.make((4, .message(hidden)), (2, .message(Request.put("a", "1"))))
+      #expect(throws: Failure.malformed) {
+        try member.call(.txn, Request.make((branch, .message(operation))))
+      }
+    }
+    #expect(try member.call(.range, Request.get("a")).number(4) == 0)
+  }
+
   @Test func `operations answer in order and see what was written before them`() throws {
     let member = try Harness()
     _ = try member.call(.put, Request.put("d", "old"))

@@ -62,6 +62,15 @@ import Testing
     }
   }
 
+  @Test func `imports stand in order, each once`() {
+    for source in Self.sources where !source.isGenerated {
+      let names = source.lines.compactMap {
+        ($0.firstMatch(of: /^(?:\w+ )?import (\w+)$/)?.1).map(String.init)
+      }
+      #expect(names == Set(names).sorted(), "Sources/\(source.path)")
+    }
+  }
+
   @Test func `pure modules know no clock, thread, lock, file or chance`() {
     let banned = [
       "import Glibc", "import Foundation", "import Dispatch", "import Synchronization",
@@ -72,6 +81,24 @@ import Testing
         for word in banned where line.contains(word) {
           Issue.record("Sources/\(source.path):\(number + 1) has '\(word)'")
         }
+      }
+    }
+  }
+
+  @Test func `every thread stands in the architecture's table`() throws {
+    let page = try String(
+      contentsOf: Self.root.appendingPathComponent("docs/architecture.md"), encoding: .utf8)
+    let table = page.components(separatedBy: "## Threads")[1].components(separatedBy: "\n## ")[0]
+    let rows = table.components(separatedBy: "\n").compactMap { line in
+      line.hasPrefix("| ") ? line.components(separatedBy: " | ")[0] : nil
+    }
+    for source in Self.sources {
+      for line in source.lines {
+        guard let match = line.firstMatch(of: /Thread\.start\("([a-z]+(?:-[a-z]+)*)/) else {
+          continue
+        }
+        #expect(
+          rows.contains { $0.contains(match.1) }, "Sources/\(source.path) starts \(match.1)")
       }
     }
   }

@@ -27,6 +27,13 @@ public enum BackendError: Error, Equatable, Sendable {
   /// What is stored is not what was stored; says where.
   case corrupt(String)
   case failed(String)
+
+  /// For a person: which file, and what is wrong.
+  public var text: String {
+    switch self {
+    case .full(let text), .corrupt(let text), .failed(let text): text
+    }
+  }
 }
 
 /// Where the rows of the store live between runs: ordered tables, one writer, snapshot readers.
@@ -77,11 +84,13 @@ public struct WriteBatch: Sendable {
 
   public var isEmpty: Bool { changes.isEmpty }
 
+  /// Adds or replaces a row; copies both.
   public mutating func put(_ bucket: Bucket, _ key: RawSpan, _ value: RawSpan) {
     let keySlice = add(key)
     changes.append(Change(bucket: bucket, key: keySlice, value: add(value)))
   }
 
+  /// Removes a row, if it is there.
   public mutating func remove(_ bucket: Bucket, _ key: RawSpan) {
     changes.append(Change(bucket: bucket, key: add(key), value: nil))
   }

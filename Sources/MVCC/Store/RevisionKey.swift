@@ -5,13 +5,15 @@ public import Basics
 public enum RevisionKey {
   public static let byteCount = 17
 
+  /// Adds the key to `bytes`.
   public static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout [UInt8]) {
-    append(UInt64(bitPattern: revision.main), to: &bytes)
+    bytes.append(bigEndian: UInt64(bitPattern: revision.main))
     bytes.append(UInt8(ascii: "_"))
-    append(UInt64(bitPattern: revision.sub), to: &bytes)
+    bytes.append(bigEndian: UInt64(bitPattern: revision.sub))
     if isTombstone { bytes.append(UInt8(ascii: "t")) }
   }
 
+  /// The key. One allocation.
   public static func bytes(_ revision: Revision, isTombstone: Bool = false) -> [UInt8] {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(byteCount + 1)
@@ -25,23 +27,10 @@ public enum RevisionKey {
     guard key.byteCount == byteCount || isTombstone, key[8] == UInt8(ascii: "_") else {
       return nil
     }
-    let revision = Revision(main: integer(key, 0), sub: integer(key, 9))
+    let revision = Revision(
+      main: Int64(bitPattern: key.bigEndian()), sub: Int64(bitPattern: key.bigEndian(at: 9)))
     // A transaction has fewer changes than that.
     guard revision.main >= 0, 0...Int64(UInt32.max) ~= revision.sub else { return nil }
     return (revision, isTombstone)
-  }
-
-  static func append(_ value: UInt64, to bytes: inout [UInt8]) {
-    var shift: UInt64 = 64
-    while shift > 0 {
-      shift -= 8
-      bytes.append(UInt8(truncatingIfNeeded: value >> shift))
-    }
-  }
-
-  static func integer(_ bytes: RawSpan, _ offset: Int) -> Int64 {
-    var value: UInt64 = 0
-    for i in 0..<8 { value = value << 8 | UInt64(bytes[offset + i]) }
-    return Int64(bitPattern: value)
   }
 }

@@ -46,7 +46,7 @@ extension Store {
     guard bytes.count >= 8 else {
       throw .corrupt("bucket meta: \(String(decoding: key, as: UTF8.self)) is cut short")
     }
-    return RevisionKey.integer(bytes.rawSpan, 0)
+    return Int64(bitPattern: bytes.rawSpan.bigEndian())
   }
 
   private mutating func readRows(

@@ -46,7 +46,6 @@ public struct Store<B: Backend>: ~Copyable {
   init(backend: B) { self.backend = backend }
 
   public var keyCount: Int { index.keyCount }
-  public var indexBytes: Int { index.memoryBytes }
 
   // MARK: Transactions
 
@@ -142,6 +141,7 @@ public struct Store<B: Backend>: ~Copyable {
     active.change(bucket, key, value)
   }
 
+  /// Removes a row of another bucket than `key`, with the next commit.
   public mutating func removeMeta(bucket: Bucket, key: [UInt8]) {
     precondition(bucket != .key)
     active.change(bucket, key, nil)
@@ -167,10 +167,10 @@ public struct Store<B: Backend>: ~Copyable {
   public mutating func freeze() -> FrozenBuffer {
     precondition(frozen == nil && !hasChanges)
     var number: [UInt8] = []
-    RevisionKey.append(consistentIndex.rawValue, to: &number)
+    number.append(bigEndian: consistentIndex.rawValue)
     active.change(.meta, MetaKey.consistentIndex, number)
     number.removeAll()
-    RevisionKey.append(consistentTerm.rawValue, to: &number)
+    number.append(bigEndian: consistentTerm.rawValue)
     active.change(.meta, MetaKey.term, number)
     let buffer = active
     frozen = buffer

@@ -36,7 +36,7 @@ enum AuthRecords {
   }
 
   static func encode(revision: UInt64) -> [UInt8] {
-    stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: revision >> UInt64($0)) }
+    [UInt8](bigEndian: revision)
   }
 
   static func user(_ bytes: RawSpan) throws(DecodeError) -> AuthUser {
@@ -85,10 +85,7 @@ enum AuthRecords {
   }
 
   static func revision(_ bytes: RawSpan) -> UInt64? {
-    guard bytes.byteCount >= 8 else { return nil }
-    var value: UInt64 = 0
-    for offset in 0..<8 { value = value << 8 | UInt64(bytes[offset]) }
-    return value
+    bytes.byteCount >= 8 ? bytes.bigEndian() : nil
   }
 }
 

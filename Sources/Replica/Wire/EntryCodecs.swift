@@ -41,6 +41,18 @@ public enum V2Wire {
   }
 }
 
+extension [Entry] {
+  /// What the log of a new cluster begins with: its members' configuration changes, in term 1.
+  /// etcd: `startNode`.
+  public init(founding members: [Membership.Member]) {
+    self = members.enumerated().map { place, member in
+      Entry(
+        term: Term(1), index: LogIndex(UInt64(place + 1)), kind: .confChange,
+        data: MemberChange.add(member).confChange(id: 0).encoded(as: .confChange))
+    }
+  }
+}
+
 extension MemberChange {
   /// The change as Raft takes it, with the proposer's `id`.
   public func confChange(id: UInt64) -> ConfChange {

@@ -80,7 +80,7 @@ struct EtcdDirectory {
     var index: UInt64?
     try? bolt.scan(meta) { key, value in
       if key.equals([UInt8]("consistent_index").rawSpan), value.byteCount == 8 {
-        index = bigEndian(value)
+        index = value.bigEndian()
       }
       return true
     }

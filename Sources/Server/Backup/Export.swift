@@ -12,7 +12,7 @@ struct Export {
   var target: String
 
   func run() throws(BackupError) {
-    let member = dataDirectory + "/member"
+    let source = DataDirectory(root: dataDirectory, wal: walDirectory)
     let store = try StoppedStore(dataDirectory: dataDirectory)
     if FileSystem.exists(target), (try? FileSystem.list(target)) != [] {
       throw BackupError("\"\(target)\" not empty or could not be read")
@@ -22,9 +22,8 @@ struct Export {
     do {
       try FileSystem.makeDirectories(temporary + "/snap")
       try FileSystem.makeDirectory(temporary + "/wal")
-      let wal = walDirectory.isEmpty ? member + "/wal" : walDirectory
-      try copy(from: wal, to: temporary + "/wal", suffix: ".wal")
-      try copy(from: member + "/snap", to: temporary + "/snap", suffix: ".snap")
+      try copy(from: source.wal, to: temporary + "/wal", suffix: ".wal")
+      try copy(from: source.snap, to: temporary + "/snap", suffix: ".snap")
       try writeStore(store.path, temporary + "/snap/db")
       for folder in [temporary + "/wal", temporary + "/snap", temporary] {
         try FileSystem.syncDirectory(folder)
@@ -35,7 +34,7 @@ struct Export {
       try? FileSystem.removeAll(isOwnDirectory ? target : temporary)
       switch error {
       case let error as BackupError: throw error
-      case let error as BackendError: throw BackupError(BackgroundThread.text(error))
+      case let error as BackendError: throw BackupError(error.text)
       default: throw BackupError("\(target): \(error)")
       }
     }
@@ -87,7 +86,7 @@ struct Export {
       }
       progress.end()
     } catch {
-      throw BackupError(SnapshotStream.text(error))
+      throw BackupError(error.text)
     }
   }
 }

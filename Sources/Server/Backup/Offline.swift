@@ -8,21 +8,21 @@ struct StoppedStore {
   let path: String
 
   init(dataDirectory: String) throws(BackupError) {
-    let member = dataDirectory + "/member"
-    guard FileSystem.exists(member + "/martlet.format") else {
+    let directory = DataDirectory(root: dataDirectory)
+    guard FileSystem.exists(directory.formatFile) else {
       throw BackupError("\(dataDirectory) is no data directory of Martlet")
     }
+    let lock = directory.lockFile
     do throws(Errno) {
-      let lock = member + "/martlet.lock"
       let file = try FileSystem.open(lock, creates: !FileSystem.exists(lock))
       guard try FileSystem.lock(file) else { throw Errno.wouldBlock }
     } catch {
       throw BackupError(
         error == .wouldBlock
           ? "the data directory \(dataDirectory) is in use by another process: stop it first"
-          : "\(member)/martlet.lock: \(error)")
+          : "\(lock): \(error)")
     }
-    path = member + "/snap/store.lmdb"
+    path = directory.store
     guard FileSystem.exists(path) else { throw BackupError("\(path) is missing") }
   }
 
@@ -34,7 +34,7 @@ struct StoppedStore {
       try backend.defragment()
       return (before, backend.sizes().total)
     } catch {
-      throw BackupError(BackgroundThread.text(error))
+      throw BackupError(error.text)
     }
   }
 }
@@ -55,7 +55,7 @@ struct HistoryHash {
       do throws(BackendError) {
         backend = try LMDBBackend.open(path: store.path, syncs: true)
       } catch {
-        throw BackupError(BackgroundThread.text(error))
+        throw BackupError(error.text)
       }
       return try of(backend, revision)
     }
@@ -77,7 +77,7 @@ struct HistoryHash {
       return HistoryHash(
         hash: task.hash, revision: task.revision, compactRevision: task.compactRevision)
     } catch let error as BackendError {
-      throw BackupError(BackgroundThread.text(error))
+      throw BackupError(error.text)
     } catch StoreError.compacted {
       throw BackupError("mvcc: required revision has been compacted")
     } catch StoreError.future {

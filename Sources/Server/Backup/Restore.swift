@@ -135,8 +135,8 @@ struct Restore {
       for row in plan.tree.rows where row.bucket == .members {
         if let value = row.value { batch.put(.members, row.key, value) }
       }
-      batch.put(.meta, [UInt8]("consistent_index"), Self.number(plan.index.rawValue))
-      batch.put(.meta, [UInt8]("term"), Self.number(1))
+      batch.put(.meta, [UInt8]("consistent_index"), [UInt8](bigEndian: plan.index.rawValue))
+      batch.put(.meta, [UInt8]("term"), [UInt8](bigEndian: 1))
       batch.remove(.meta, [UInt8]("confState").rawSpan)
       if revisionBump > 0 { bump(&batch, found) }
     }
@@ -145,14 +145,11 @@ struct Restore {
   /// Lets the revision jump, and everything before be compacted, so that no client sees it go
   /// back. etcd: `v3Manager.modifyLatestRevision`, with its empty row.
   private func bump(_ batch: inout WriteBatch, _ found: StoreImport.Found) {
-    let newest = found.newest.count >= 8 ? bigEndian(found.newest.rawSpan) : 1
-    let revision = Self.number(newest &+ revisionBump) + [UInt8(ascii: "_")] + Self.number(0)
+    let newest = found.newest.count >= 8 ? found.newest.rawSpan.bigEndian() : 1
+    let revision = RevisionKey.bytes(
+      Revision(main: Int64(bitPattern: newest &+ revisionBump), sub: 0))
     batch.put(.key, revision, [])
     batch.put(.meta, [UInt8]("scheduledCompactRev"), revision)
-  }
-
-  private static func number(_ value: UInt64) -> [UInt8] {
-    stride(from: 56, through: 0, by: -8).map { UInt8(truncatingIfNeeded: value >> UInt64($0)) }
   }
 
   /// The log: the members in term 1, all committed, and a snapshot behind them.
@@ -164,16 +161,9 @@ struct Restore {
     let target = walDirectory.isEmpty ? member + "/wal" : walDirectory
     if !walDirectory.isEmpty { try FileSystem.makeDirectories(Self.parent(walDirectory)) }
     var log = try Log.create(disk, directory: target, metadata: metadata)
-    var entries: [Entry] = []
-    for member in plan.members {
-      let change = MemberChange.add(member).confChange(id: 0)
-      entries.append(
-        Entry(
-          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
-          data: change.encoded(as: .confChange)))
-    }
     try log.append(
-      entries, HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
+      [Entry](founding: plan.members),
+      HardState(term: Term(1), vote: plan.members[0].id, commit: plan.index))
     try log.sync()
     let metadataOfSnapshot = SnapshotMetadata(
       confState: plan.configuration, index: plan.index, term: Term(1))

@@ -136,7 +136,7 @@ struct SnapshotStatus: Equatable {
       } row: { key, value in
         status.hash = crc32c(value, seed: crc32c(key, seed: status.hash))
         status.rows += 1
-        if isKeys, key.byteCount >= 8 { status.revision = Int64(bitPattern: bigEndian(key)) }
+        if isKeys, key.byteCount >= 8 { status.revision = Int64(bitPattern: key.bigEndian()) }
         if status.rows & 0xffff == 0 { progress(done, size) }
         return true
       }
@@ -146,11 +146,4 @@ struct SnapshotStatus: Equatable {
     }
     return status
   }
-}
-
-/// The number in the first eight bytes.
-func bigEndian(_ bytes: RawSpan) -> UInt64 {
-  var value: UInt64 = 0
-  for at in 0..<8 { value = value << 8 | UInt64(bytes[at]) }
-  return value
 }

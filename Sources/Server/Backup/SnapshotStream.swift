@@ -125,18 +125,9 @@ final class SnapshotStream: Sendable {
         ("took", "\((Clock.monotonic() - start) / 1_000_000)ms"))
       return ending
     } catch {
-      let text = Self.text(error)
+      let text = (error as? StoreExportError)?.text ?? (error as? BackendError)?.text ?? "\(error)"
       shared.log.error("a snapshot could not be made", ("error", text))
       return .failed(text)
-    }
-  }
-
-  static func text(_ error: any Error) -> String {
-    switch error {
-    case StoreExportError.bolt(let error): error.text
-    case StoreExportError.backend(let error): BackgroundThread.text(error)
-    case let error as BackendError: BackgroundThread.text(error)
-    default: "\(error)"
     }
   }
 

@@ -84,7 +84,7 @@ struct SpaceKeeper: ~Copyable {
         copy: copy, thread: thread, isCancelled: isCancelled, since: now,
         totalBefore: sizes.total, ids: ids)
     } catch {
-      end(ids, since: now, BackgroundThread.text(error))
+      end(ids, since: now, error.text)
     }
   }
 
@@ -124,7 +124,7 @@ struct SpaceKeeper: ~Copyable {
       try copy.sync()
       return nil
     } catch let error as BackendError {
-      return BackgroundThread.text(error)
+      return error.text
     } catch {
       return "\(copy.path): \(error)"
     }
@@ -144,7 +144,7 @@ struct SpaceKeeper: ~Copyable {
           ("bytes-before", String(run.totalBefore)),
           ("bytes", String(shared.backend.sizes().total)))
       } catch {
-        failure = BackgroundThread.text(error)
+        failure = error.text
       }
     } else {
       shared.backend.abandon(run.copy)

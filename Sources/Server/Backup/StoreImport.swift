@@ -71,7 +71,7 @@ struct StoreImport {
     } catch let error as BoltError {
       throw BackupError("\(source.path): \(error.text)")
     } catch let error as BackendError {
-      throw BackupError(BackgroundThread.text(error))
+      throw BackupError(error.text)
     } catch {
       throw error as! BackupError
     }
@@ -128,7 +128,7 @@ struct StoreImport {
         batch = WriteBatch()
         return true
       } catch {
-        failure = BackupError(BackgroundThread.text(error))
+        failure = BackupError(error.text)
         return false
       }
     }

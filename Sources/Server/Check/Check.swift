@@ -46,7 +46,7 @@ public enum Check {
       checker.report.end()
       return checker.report.faults == 0 ? 0 : 1
     }
-    var checker = Checker(root: paths[0], wal: wal, repairs: repairs)
+    var checker = Checker(DataDirectory(root: paths[0], wal: wal ?? ""), repairs: repairs)
     checker.run()
     return checker.report.faults == 0 ? 0 : 1
   }

@@ -45,7 +45,7 @@ struct CheckReport {
       found = try Store.verify(backend: backend) { rows in line.show("reading rows: \(rows)") }
     } catch {
       progress = line
-      let text = BackgroundThread.text(error)
+      let text = error.text
       wrong("rows", text.contains(path) ? text : "\(path): \(text)")
       return nil
     }
@@ -71,9 +71,7 @@ struct CheckReport {
     var reader = try backend.makeReader()
     try reader.renew()
     try reader.scan(.lease, from: RawSpan(), to: RawSpan()) { key, _ in
-      var id: UInt64 = 0
-      for at in 0..<min(8, key.byteCount) { id = id << 8 | UInt64(key[at]) }
-      leases.insert(Int64(bitPattern: id))
+      if key.byteCount >= 8 { leases.insert(Int64(bitPattern: key.bigEndian())) }
       return true
     }
     reader.reset()

@@ -52,7 +52,7 @@ extension Checker {
       try checkOthers(backend, found)
       checkIndex(found)
     } catch {
-      report.wrong("rows", BackgroundThread.text(error))
+      report.wrong("rows", error.text)
     }
   }
 

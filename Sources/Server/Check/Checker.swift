@@ -8,8 +8,7 @@ internal import WAL
 
 /// One run over one data directory.
 struct Checker {
-  let root: String
-  let wal: String
+  let directory: DataDirectory
   let repairs: Bool
   var report = CheckReport()
   /// What the log gave; nil when it cannot be read.
@@ -19,16 +18,15 @@ struct Checker {
   /// The newest snapshot that a start would use.
   var snapshot: Snapshot?
 
-  /// The log is in `wal`, or where it is unless told otherwise.
-  init(root: String, wal: String?, repairs: Bool) {
-    self.root = root
-    self.wal = wal ?? root + "/member/wal"
+  init(_ directory: DataDirectory, repairs: Bool) {
+    self.directory = directory
     self.repairs = repairs
   }
 
-  var member: String { root + "/member" }
-  var snap: String { member + "/snap" }
-  var store: String { snap + "/store.lmdb" }
+  var root: String { directory.root }
+  var wal: String { directory.wal }
+  var snap: String { directory.snap }
+  var store: String { directory.store }
 
   mutating func run() {
     defer { report.end() }
@@ -38,7 +36,7 @@ struct Checker {
     checkLog()
     checkSnapshots()
     guard isEtcds else { return checkStore() }
-    var db = SnapshotChecker(path: snap + "/db")
+    var db = SnapshotChecker(path: directory.bboltFile)
     db.report = report
     db.run()
     report = db.report
@@ -47,27 +45,25 @@ struct Checker {
   /// Sees that this is a data directory that nobody uses; the lock's descriptor, -1 when there is
   /// none, nil when the check cannot go on.
   private mutating func begin() -> Int32? {
-    guard FileSystem.exists(member) else {
+    guard FileSystem.exists(directory.member) else {
       report.wrong("directory", "\(root) is not a data directory: it has no 'member' in it")
       return nil
     }
-    let format = member + "/martlet.format"
+    let format = directory.formatFile
+    let bboltFile = directory.bboltFile
     do throws(Errno) {
       if FileSystem.exists(format) {
-        let fd = try FileSystem.openForReading(format)
-        defer { FileSystem.close(fd) }
-        let text = String(decoding: try FileSystem.read(fd, at: 0, count: 256), as: UTF8.self)
-        guard text == DataDirectory.format else {
+        guard try directory.isReadable() else {
           report.wrong("directory", "\(format) names a format that this version does not read")
           return nil
         }
-      } else if FileSystem.exists(snap + "/db") {
+      } else if FileSystem.exists(bboltFile) {
         isEtcds = true
-        report.note("directory", "\(root) is etcd's: a start of Martlet imports \(snap)/db")
+        report.note("directory", "\(root) is etcd's: a start of Martlet imports \(bboltFile)")
       } else {
         report.wrong("directory", "\(format) is missing")
       }
-      let lockPath = isEtcds ? snap + "/db" : member + "/martlet.lock"
+      let lockPath = isEtcds ? bboltFile : directory.lockFile
       guard FileSystem.exists(lockPath) else { return -1 }
       let lock = try FileSystem.openForReading(lockPath)
       // etcd locks its own file.

@@ -66,7 +66,7 @@ struct SnapshotChecker {
     do throws(BackendError) {
       try report.checkLeases(backend, found)
     } catch {
-      report.wrong("leases", BackgroundThread.text(error))
+      report.wrong("leases", error.text)
     }
   }
 }

@@ -18,7 +18,7 @@ struct CorruptionMonitor {
       let checks = options.corruption
       interval = checks.interval == 0 ? nil : checks.interval
       compactionInterval = checks.hashesCompactions ? checks.compactionInterval : nil
-      answerNanoseconds = 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000
+      answerNanoseconds = options.requestNanoseconds
     }
   }
 

@@ -25,7 +25,7 @@ struct InitialCheck {
   init(_ shared: Shared, _ options: Options, _ tls: TLSFiles?) {
     self.shared = shared
     self.tls = tls
-    patience = 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000
+    patience = options.requestNanoseconds
     handshake = shared.board.withLock { ($0.status.member, $0.status.cluster) }
   }
 
@@ -53,7 +53,7 @@ struct InitialCheck {
   private func hashOwn(_ own: String) throws(StartError) -> StoreHash {
     func fail(_ error: StoreError) -> StartError {
       guard case .backend(let why) = error else { preconditionFailure("the newest is there") }
-      return StartError("\(own) failed to fetch hash (\(BackgroundThread.text(why)))")
+      return StartError("\(own) failed to fetch hash (\(why.text))")
     }
     do throws(StoreError) {
       var reader: LMDBBackend.Reader
@@ -82,7 +82,7 @@ struct InitialCheck {
         return true
       }
     } catch {
-      throw StartError("the store cannot be read: \(BackgroundThread.text(error))")
+      throw StartError("the store cannot be read: \(error.text)")
     }
     return members.filter { $0.id != handshake.member && !$0.peerURLs.isEmpty }
       .sorted { $0.id < $1.id }

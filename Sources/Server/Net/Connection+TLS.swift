@@ -37,6 +37,6 @@ extension Connection {
     }
     let bytes = output
     try sealing.seal(bytes.rawSpan)
-    output.removeAll(keepingCapacity: output.capacity <= 256 << 10)
+    output.removeAll(keepingCapacity: output.capacity <= Limits.keptBytes)
   }
 }

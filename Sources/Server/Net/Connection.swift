@@ -17,6 +17,8 @@ final class Connection {
     static let heldBytes = 32 << 20
     /// Bytes of later requests of HTTP/1.1 that are taken while one is being served.
     static let pipelinedBytes = 64 << 10
+    /// Output that is kept allocated while nothing waits.
+    static let keptBytes = 256 << 10
     /// Reads of one connection in one wake: others wait.
     static let readsPerWake = 8
   }
@@ -149,7 +151,7 @@ final class Connection {
 
   private func dropSent() {
     if waitingBytes == 0 {
-      output.removeAll(keepingCapacity: output.capacity <= 256 << 10)
+      output.removeAll(keepingCapacity: output.capacity <= Limits.keptBytes)
     } else if sent >= waitingBytes {
       output.removeFirst(sent)
     } else {

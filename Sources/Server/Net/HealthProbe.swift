@@ -25,7 +25,7 @@ enum HealthCheck: String {
   func verdict(_ board: Board, _ excluded: [String]) -> String? {
     switch self {
     case .alarms:
-      let names = board.status.alarms.map { Self.name($0.kind) }
+      let names = board.status.alarms.map(\.kind.name)
       return names.first { !excluded.contains($0) }.map { "ALARM \($0)" }
     case .leader: return board.status.leader == .none ? "RAFT NO LEADER" : nil
     case .dataCorruption:
@@ -33,13 +33,6 @@ enum HealthCheck: String {
       return isCorrupt ? "alarm activated: CORRUPT" : nil
     case .nonLearner: return board.status.isLearner ? "not supported for learner" : nil
     default: return nil
-    }
-  }
-
-  private static func name(_ kind: Alarms.Kind) -> String {
-    switch kind {
-    case .noSpace: "NOSPACE"
-    case .corrupt: "CORRUPT"
     }
   }
 }

@@ -3,6 +3,7 @@ internal import GRPC
 internal import HTTP1
 internal import HTTP2
 internal import Platform
+internal import Replica
 internal import Services
 
 extension IOLoop {
@@ -90,7 +91,7 @@ extension IOLoop {
     }
     let refusal =
       session.queuedBytes > Connection.Limits.queuedBytes
-      ? Status(.resourceExhausted, "etcdserver: too many requests") : head.refusal()
+      ? Status(Failure.tooMany) : head.refusal()
     if let refusal {
       session.finishGRPC(
         stream, status: refusal.code.rawValue, message: refusal.encodedMessage)
@@ -140,7 +141,7 @@ extension IOLoop {
     guard calls.contains(id) else { return }
     calls.with(id) { swap(&reader, &$0.reader) }
     if connection.heldBytes > Connection.Limits.heldBytes {
-      refuse(id, session, Status(.resourceExhausted, "etcdserver: too many requests"))
+      refuse(id, session, Status(Failure.tooMany))
     }
   }
 
@@ -194,7 +195,7 @@ extension IOLoop {
     }
     connection.hasPausedRequests = !isDry && !connection.takesRequests
     if connection.parser.takeContinue() {
-      connection.output += [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
+      connection.output += ResponseHead.goOn
     }
     // The body of a stream may come as slowly as it likes.
     count(connection)

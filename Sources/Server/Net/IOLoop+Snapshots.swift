@@ -56,7 +56,7 @@ extension IOLoop {
     guard let call = end(id) else { return }
     services.cancelled(id, out: &out)
     if case .http2(let session) = call.connection.speaker {
-      session.reset(call.stream, code: 8)
+      session.cancel(call.stream)
     } else {
       call.connection.end()
     }

@@ -13,7 +13,6 @@ internal import Services
 /// once.
 struct IOLoop: ~Copyable {
   struct Settings: Sendable {
-    var requestBytesMax: Int
     var messageBytesMax: Int
     var session: Session.Settings
     var keepaliveInterval: UInt64
@@ -51,6 +50,8 @@ struct IOLoop: ~Copyable {
     /// What a stopping server gives its clients to hear of it and its calls to end.
     static let stopNanoseconds: UInt64 = 500_000_000
     static let readBytes = 64 << 10
+    /// How often in one wake the services are asked whether there is more to be done.
+    static let roundsPerWake = 64
     /// Bytes of HTTP/1.1 requests that have not come whole, of all connections of a loop.
     static let requestBytes = 256 << 20
   }
@@ -148,7 +149,7 @@ struct IOLoop: ~Copyable {
   private mutating func takeLeave(_ connection: Connection) {
     finishWeb(of: connection, .stopped)
     if case .http2(let session) = connection.speaker {
-      let status = Status(.unavailable, "etcdserver: server stopped")
+      let status = Status(Failure.stopped)
       session.forEachTag { tag in
         guard let call = calls[CallID(tag - 1)], call.web == nil else { return }
         session.finishGRPC(
@@ -229,7 +230,7 @@ struct IOLoop: ~Copyable {
     deliver()
     resume()
     var rounds = 0
-    while services.wantsStore, rounds < 64 {
+    while services.wantsStore, rounds < Limits.roundsPerWake {
       rounds += 1
       shared.storeLock.lockForReading()
       services.plan(
@@ -304,9 +305,9 @@ struct IOLoop: ~Copyable {
   private mutating func finish(_ id: CallID, _ failure: Failure?) {
     if let web = calls[id]?.web { return finishWeb(id, web, failure) }
     guard let call = end(id), case .http2(let session) = call.connection.speaker else { return }
-    let code = failure.map { Int32($0.code.rawValue) } ?? 0
-    let message = failure.map { Status(.unknown, $0.text).encodedMessage } ?? []
-    session.finishGRPC(call.stream, status: code, message: message)
+    let status = failure.map(Status.init)
+    session.finishGRPC(
+      call.stream, status: status?.code.rawValue ?? 0, message: status?.encodedMessage ?? [])
     mark(call.connection)
   }
 

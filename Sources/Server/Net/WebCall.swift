@@ -81,8 +81,6 @@ final class WebCall {
     documents = Documents(bytesMax: bodyBytesMax)
   }
 
-  /// A field that grpc-gateway hands on to the call, with or without its prefix.
-  func metadata(_ name: String) -> String? {
-    request.header("grpc-metadata-\(name)")
-  }
+  /// A field that grpc-gateway hands on to the call under `name`.
+  func metadata(_ name: String) -> String? { request.header("grpc-metadata-\(name)") }
 }

@@ -1,10 +1,10 @@
-internal import Services
-internal import MVCC
 internal import Basics
+internal import MVCC
 internal import Membership
 internal import Platform
 internal import Raft
 internal import Replica
+internal import Services
 
 /// Snapshots between members: of the state for one that has fallen behind the log, and one from
 /// the leader in place of the state.
@@ -18,11 +18,7 @@ extension ApplyThread {
     else { return }
     let members = exports
     exports = []
-    let snapshot = Snapshot(
-      metadata: SnapshotMetadata(
-        confState: shared.replica.configuration, index: shared.replica.appliedIndex,
-        term: shared.replica.appliedTerm),
-      data: shared.replica.cluster.tree.snapshot)
+    let snapshot = snapshot
     if dirtySince != nil { freeze() }
     shared.background.post(.export(snapshot, members))
   }
@@ -80,23 +76,5 @@ extension ApplyThread {
       board.status.voters = voters
       board.status.isLearner = isLearner
     }
-  }
-
-  /// The version that the cluster should run at: the lowest of its members'; nil while one is
-  /// not known. etcd: `decideClusterVersion`, `monitorVersions`.
-  func wantedVersion() -> ClusterVersion? {
-    let cluster = shared.replica.cluster
-    let own = settings.serverVersion
-    let others = shared.board.withLock { $0.peerVersions }
-    var lowest = own
-    for member in cluster.members where member.id != settings.publication.id {
-      guard let text = others[member.id], let version = ClusterVersion(text) else {
-        // Until all are known a new cluster is taken to be the oldest there is.
-        return cluster.version == nil ? ClusterVersion(major: 3, minor: 0, patch: 0) : nil
-      }
-      lowest = min(lowest, version)
-    }
-    guard let version = cluster.version else { return lowest.cluster }
-    return lowest.cluster > version ? lowest.cluster : nil
   }
 }

@@ -128,7 +128,7 @@ struct SnapshotDelivery {
     var text: String {
       switch self {
       case .exchange(let failure): failure.text
-      case .store(let error): "\(error)"
+      case .store(let error): error.text
       }
     }
   }

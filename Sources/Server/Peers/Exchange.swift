@@ -35,7 +35,7 @@ struct Exchange: ~Copyable {
   private var sealed: [UInt8]
   private var poller: Poller
   private let patience: UInt64
-  private var buffer = [UInt8](repeating: 0, count: 256 << 10)
+  private var buffer = [UInt8](repeating: 0, count: Link.Limits.readBytes)
   private var raw: [UInt8] = []
   private var events: [Poller.Event] = []
 
@@ -50,7 +50,7 @@ struct Exchange: ~Copyable {
   ) throws(Failure) {
     self.stream = stream
     sealed = []
-    if stream != nil { raw = [UInt8](repeating: 0, count: 256 << 10) }
+    if stream != nil { raw = [UInt8](repeating: 0, count: Link.Limits.readBytes) }
     do throws(Errno) {
       let poller = try Poller.open()
       try poller.add(socket.fd, [], token: 0)

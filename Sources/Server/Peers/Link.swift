@@ -23,6 +23,10 @@ final class Link {
     /// Reads of one connection in one wake: others wait.
     static let readsPerWake = 16
     static let readBytes = 256 << 10
+    /// What of output and of a message is kept allocated while nothing waits; beyond it what was
+    /// written is dropped in between.
+    static let keptBytes = 4 << 20
+    static let keptChunkBytes = 1 << 20
     /// Clear text that is sealed at a time: about what a socket takes.
     static let sealBytes = 256 << 10
   }
@@ -142,13 +146,13 @@ final class Link {
   func write(now: UInt64) -> Bool {
     if !chunk.isEmpty {
       output.appendChunk(chunk.rawSpan)
-      chunk.removeAll(keepingCapacity: chunk.capacity <= 1 << 20)
+      chunk.removeAll(keepingCapacity: chunk.capacity <= Limits.keptChunkBytes)
     }
     guard sealing == nil ? writeClear(now) : writeSealed(now) else { return false }
     if sent == output.count {
-      output.removeAll(keepingCapacity: output.capacity <= 4 << 20)
+      output.removeAll(keepingCapacity: output.capacity <= Limits.keptBytes)
       sent = 0
-    } else if sent >= 4 << 20 {
+    } else if sent >= Limits.keptBytes {
       output.removeFirst(sent)
       sent = 0
     }

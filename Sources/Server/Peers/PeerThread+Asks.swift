@@ -86,7 +86,7 @@ extension PeerThread {
     case .message:
       switch PeerVerdict(status: status, body: body, isStream: false) {
       case .accepted: noteActive(remote)
-      case .removed: removed()
+      case .removed: shared.endRemoved()
       case let verdict:
         remote.isLossy = true
         shared.log.warn(

@@ -1,8 +1,8 @@
-internal import Platform
 internal import API
 internal import Basics
 internal import Membership
 internal import Peers
+internal import Platform
 internal import Raft
 internal import Replica
 internal import Services

@@ -106,7 +106,7 @@ extension PeerThread {
       do throws(Refusal) {
         let request = try link.parser.next()
         if link.parser.takeContinue() {
-          link.output += [UInt8]("HTTP/1.1 100 Continue\r\n\r\n")
+          link.output += ResponseHead.goOn
           mark(link)
         }
         guard let request else {

@@ -152,7 +152,7 @@ extension PeerThread {
       case .append: try link.appends!.receive(body.rawSpan, into: &arrived)
       case .message: try link.messages!.receive(body.rawSpan, into: &arrived)
       }
-      link.body.removeAll(keepingCapacity: link.body.capacity <= 4 << 20)
+      link.body.removeAll(keepingCapacity: link.body.capacity <= Link.Limits.keptBytes)
       if link.answer.isComplete { broken(link, "the stream ended") }
     } catch {
       remote(id)?.figures.receiveFailures.add(1)
@@ -182,7 +182,7 @@ extension PeerThread {
     _ link: Link, _ head: AnswerReader.Head, _ id: NodeID, _ channel: Channel
   ) {
     let verdict = PeerVerdict(status: head.status, body: link.body, isStream: true)
-    if verdict == .removed { removed() }
+    if verdict == .removed { shared.endRemoved() }
     if let remote = remote(id), !remote.wasRefused {
       remote.wasRefused = true
       shared.log.warn(

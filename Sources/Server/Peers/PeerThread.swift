@@ -217,14 +217,6 @@ struct PeerThread: ~Copyable {
       ("peer-id", Handshake.text(remote.id.rawValue)), ("error", why))
   }
 
-  /// The cluster does not know this member any more.
-  func removed() -> Never {
-    shared.log.end(
-      "the member has been permanently removed from the cluster and stops; its data directory "
-        + "must be removed before it can join again",
-      ("local-member-id", Handshake.text(handshake.member.rawValue)))
-  }
-
   // MARK: Connections
 
   func watch(_ link: Link) {

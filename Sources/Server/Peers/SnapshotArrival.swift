@@ -170,7 +170,7 @@ struct SnapshotArrival: ~Copyable {
     guard message == nil else { return try write(piece.rawSpan) }
     head += piece
     guard head.count >= 8 else { return }
-    let length = head.prefix(8).reduce(0 as UInt64) { $0 << 8 | UInt64($1) }
+    let length = head.rawSpan.bigEndian()
     guard length <= UInt64(Courier.Limits.messageBytes) else { throw .refused(.badMessage) }
     let end = 8 + Int(length)
     guard head.count >= end else { return }
@@ -241,7 +241,7 @@ enum ReceivedStore {
     var text: String {
       switch self {
       case .bolt(let error): error.text
-      case .backend(let error): BackgroundThread.text(error)
+      case .backend(let error): error.text
       case .disk(let error): "\(error)"
       }
     }

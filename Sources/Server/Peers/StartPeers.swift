@@ -24,7 +24,7 @@ extension Server {
           checksNames: !options.peerTLS.skipsNameCheck)),
       members: recovered.members, acquaintances: identity.acquaintances,
       startMilliseconds: Clock.wall() / 1_000_000,
-      forwardNanoseconds: 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000,
+      forwardNanoseconds: options.requestNanoseconds,
       courier: Courier.Settings(
         directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk, tls: tls),
       corruption: CorruptionMonitor.Settings(options))
@@ -50,8 +50,7 @@ extension Server {
     guard let best else { return }
     shared.log.info("leadership transfer starting", ("to", Handshake.text(best.member.rawValue)))
     shared.raft.post(.transfer(best.member))
-    let deadline =
-      Clock.monotonic() + 5_000_000_000 + 2 * UInt64(options.electionMilliseconds) * 1_000_000
+    let deadline = Clock.monotonic() + options.requestNanoseconds
     while Clock.monotonic() < deadline {
       let leader = shared.board.withLock { $0.status.leader }
       if leader != status.member, leader != .none { return }

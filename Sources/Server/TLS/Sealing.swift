@@ -14,11 +14,6 @@ struct SecuredSocket: Sendable {
 
 /// A connection's TLS: between the socket and what is spoken in clear text.
 final class Sealing {
-  enum Limits {
-    /// Output that is kept allocated while nothing waits.
-    static let keptBytes = 256 << 10
-  }
-
   let stream: TLSStream
   /// Ciphertext for the socket; `sent` of it is written.
   private var output: [UInt8]
@@ -59,7 +54,7 @@ final class Sealing {
     let count = try socket.write(bytes.rawSpan.extracting(sent..<bytes.count))
     sent += count
     if waitingBytes == 0 {
-      output.removeAll(keepingCapacity: output.capacity <= Limits.keptBytes)
+      output.removeAll(keepingCapacity: output.capacity <= Connection.Limits.keptBytes)
       sent = 0
     }
     return count

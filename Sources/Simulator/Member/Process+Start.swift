@@ -83,16 +83,11 @@ extension Process {
     _ host: Host, _ wal: consuming Log<FaultyDisk>, _ recovered: inout Recovered
   ) throws(WALError) -> Log<FaultyDisk> {
     guard let founders = host.founders else { return wal }
-    var entries: [Entry] = []
-    for member in founders {
-      let plain = Membership.Member(
-        id: member.id, name: "", peerURLs: member.peerURLs, clientURLs: [], isLearner: false)
-      let change = MemberChange.add(plain).confChange(id: 0)
-      entries.append(
-        Entry(
-          term: Term(1), index: LogIndex(UInt64(entries.count + 1)), kind: .confChange,
-          data: change.encoded(as: .confChange)))
-    }
+    let entries = [Entry](
+      founding: founders.map { member in
+        Membership.Member(
+          id: member.id, name: "", peerURLs: member.peerURLs, clientURLs: [], isLearner: false)
+      })
     let state = HardState(
       term: Term(1), vote: .none, commit: LogIndex(UInt64(entries.count)))
     try wal.append(entries, state)

@@ -41,12 +41,3 @@ extension FileSystem {
     guard fsync(target) == 0 else { throw Errno(errno) }
   }
 }
-
-extension Errno {
-  /// The file is shorter than it was said to be.
-  public static let ended = Errno(EIO)
-}
-
-extension Console {
-  public static var errorIsTerminal: Bool { isatty(2) == 1 }
-}
