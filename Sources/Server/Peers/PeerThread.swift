@@ -228,8 +228,8 @@ struct PeerThread: ~Copyable {
   // MARK: Connections
 
   func watch(_ link: Link) {
-    let wanted: Poller.Interest =
-      !link.isOpen ? .write : link.isBlocked ? [.read, .write] : .read
+    var wanted: Poller.Interest = link.isOpen && link.isReading ? .read : []
+    if !link.isOpen || link.isBlocked { wanted.insert(.write) }
     guard wanted != link.interest else { return }
     link.interest = wanted
     try? reactor.poller.change(link.fd, wanted, token: link.token)
@@ -292,6 +292,7 @@ struct PeerThread: ~Copyable {
         close(link)
         continue
       }
+      if link.hasPausedRequests, link.takesRequests { serve(link) }
       watch(link)
     }
     dirty.removeAll(keepingCapacity: true)
