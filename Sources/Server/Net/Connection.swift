@@ -125,8 +125,8 @@ final class Connection {
   func write(_ metrics: Metrics, now: UInt64) -> Progress {
     if let sealing { return writeSealed(sealing, metrics, now: now) }
     while true {
+      dropSent()
       if case .http2(let session) = speaker, waitingBytes < Limits.outputBytes {
-        dropSent()
         session.output(into: &output, limit: output.count + Limits.outputBytes)
       }
       guard waitingBytes > 0 else { break }
@@ -141,7 +141,6 @@ final class Connection {
       metrics.sentBytes.add(count)
       lastActive = now
       sent += count
-      if waitingBytes == 0 { dropSent() }
     }
     if case .http2(let session) = speaker, session.isFinished { end() }
     return .done
