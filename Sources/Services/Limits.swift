@@ -19,8 +19,10 @@ public struct Limits: Sendable {
   /// By how much applying may lag behind the commit before proposals are refused.
   /// etcd: `maxGapBetweenApplyAndCommitIndex`.
   public var applyGapMax: UInt64 = 5000
-  /// Keep-alives of one stream that may wait at once.
-  public var keepAlivesPerStreamMax = 1024
+  /// Times of calls that are over, beside one for each open call, which are kept.
+  public var deadlinesKept = 1024
+  /// Keep-alives of one stream that may wait at once: a client sends those of all its leases.
+  public var keepAlivesPerStreamMax = 8192
   /// Lock, election and observe calls of one loop that may wait at once.
   public var waitersMax = 16_384
   /// Bytes of history that watchers are caught up by in one step.
