@@ -93,7 +93,8 @@ struct IOLoop: ~Copyable {
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
     reader: LMDBBackend.Reader, listeners: [Listener]
   ) throws(Errno) -> IOLoop {
-    let reactor = try Reactor.open(shared.loops[number].wakeup, shared.log)
+    let reactor = try Reactor.open(
+      shared.loops[number].wakeup, shared.log, descriptorsLeft: Reactor.Limits.descriptorsLeft)
     return IOLoop(
       number: number, shared: shared, settings: settings, services: services, reader: reader,
       reactor: reactor, listeners: listeners)

@@ -79,7 +79,7 @@ struct PeerThread: ~Copyable {
   var activeChanged = true
 
   static func open(_ shared: Shared, _ settings: Settings) throws(Errno) -> PeerThread {
-    var reactor = try Reactor.open(shared.peers.wakeup, shared.log)
+    var reactor = try Reactor.open(shared.peers.wakeup, shared.log, descriptorsLeft: 0)
     try reactor.listen(on: settings.listeners)
     return PeerThread(shared, settings, reactor)
   }
