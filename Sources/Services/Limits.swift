@@ -14,6 +14,10 @@ public struct Limits: Sendable {
   public var requestsInFlightMax = 16_384
   /// Reads of one loop that may wait for a read index or for the store at once.
   public var readsWaitingMax = 16_384
+  /// Rows that are planned, and bytes that are answered, in one step of reading: about. What is
+  /// beyond them is read in the next.
+  public var rowsPerStepMax = 10_000
+  public var answerBytesPerStep = 4 << 20
   /// Signed tokens of one loop that are known to be in order.
   public var verifiedTokensMax = 1024
   /// By how much applying may lag behind the commit before proposals are refused.

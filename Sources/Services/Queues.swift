@@ -130,8 +130,12 @@ struct ReadQueue {
   var confirmed: [(index: LogIndex, reads: [Read])] = []
   /// For the store.
   var ready: [Read] = []
+  /// For their client to read what it was answered before.
+  var held: [Read] = []
 
   var count: Int {
-    confirmed.reduce(collecting.count + asked.count + ready.count) { $0 + $1.reads.count }
+    confirmed.reduce(collecting.count + asked.count + ready.count + held.count) {
+      $0 + $1.reads.count
+    }
   }
 }

@@ -13,6 +13,8 @@ final class Connection {
     static let outputBytes = 1 << 20
     /// Bytes in the send queues of a connection's streams above which it gets no new calls.
     static let queuedBytes = 64 << 20
+    /// The same above which its reads wait until half of them are sent.
+    static let crowdedBytes = 16 << 20
     /// Bytes of messages that have not come whole yet, of all streams of a connection.
     static let heldBytes = 32 << 20
     /// Bytes of later requests of HTTP/1.1 that are taken while one is being served.
@@ -69,6 +71,8 @@ final class Connection {
   var countedBytes = 0
   /// A stream of HTTP/1.1 was told to send no more for now.
   var isCongested = false
+  /// Too many answers wait in the send queues of HTTP/2: its reads wait.
+  var isCrowded = false
   /// Requests of HTTP/1.1 wait for the one before, or for their client to read the answers.
   var hasPausedRequests = false
   var ending = Ending.none

@@ -53,6 +53,8 @@ extension IOLoop {
     } else {
       connection.call = id
     }
+    connection.heldBytes += web.heldBytes - web.countedBytes
+    web.countedBytes = web.heldBytes
     return id
   }
 
@@ -81,21 +83,20 @@ extension IOLoop {
           id, web, .error(413, "413 Request Entity Too Large: the body is too large"))
       }
       web.body.append(contentsOf: piece)
-      hold(id, piece.byteCount)
     case .stream(let route):
       guard !web.isSatisfied else { return }
       web.documents.receive(piece)
       pump(id, web, route, isLast: false)
     }
+    count(id, web)
   }
 
-  /// Counts bytes of bodies against the connection's limit.
-  private mutating func hold(_ id: CallID, _ count: Int) {
-    guard let call = calls[id] else { return }
-    call.connection.heldBytes += count
-    if call.connection.heldBytes > Connection.Limits.heldBytes, let web = call.web {
-      answerWeb(id, web, Status(.resourceExhausted, "etcdserver: too many requests"))
-    }
+  /// Counts what a call keeps against the connection's limit.
+  private mutating func count(_ id: CallID, _ web: WebCall) {
+    guard let connection = calls[id]?.connection else { return }
+    connection.heldBytes += web.heldBytes - web.countedBytes
+    web.countedBytes = web.heldBytes
+    if connection.heldBytes > Connection.Limits.heldBytes { finishWeb(id, web, .tooMany) }
   }
 
   /// The request has come whole.
@@ -106,8 +107,8 @@ extension IOLoop {
     case .unary(let route):
       do throws(BadRequest) {
         let message = try encodeBody(web.body, as: route.request)
-        calls[id]?.connection.heldBytes -= web.body.count
         web.body = []
+        count(id, web)
         guard openCall(id, web, route) else { return }
         services.receive(id, message.rawSpan, out: &out)
         services.halfClosed(id, out: &out)
@@ -116,6 +117,7 @@ extension IOLoop {
       }
     case .stream(let route):
       if !web.isSatisfied { pump(id, web, route, isLast: true) }
+      count(id, web)
     }
   }
 
@@ -245,6 +247,7 @@ extension IOLoop {
       session.respond(
         call.stream, status: answer.status, fields: fields(web, answer.contentType, answer.headers),
         body: answer.body.rawSpan)
+      crowd(connection, session)
     default:
       var head = ResponseHead(
         status: answer.status, contentType: answer.contentType,
@@ -384,8 +387,28 @@ extension IOLoop {
     return false
   }
 
-  /// Lets a stream of HTTP/1.1 go on when its client has read enough.
+  /// Has the reads of a connection wait when too many answers do.
+  mutating func crowd(_ connection: Connection, _ session: Session) {
+    guard !connection.isCrowded, session.queuedBytes > Connection.Limits.crowdedBytes
+    else { return }
+    connection.isCrowded = true
+    crowdedCount += 1
+  }
+
+  mutating func disperse(_ connection: Connection) {
+    connection.isCrowded = false
+    crowdedCount -= 1
+    services.roomMade()
+    shared.loops[number].wakeup.signal()
+  }
+
+  /// Lets a stream of HTTP/1.1, or the reads of HTTP/2, go on when the client has read enough.
   mutating func relieve(_ connection: Connection) {
+    if connection.isCrowded, case .http2(let session) = connection.speaker,
+      session.queuedBytes <= Connection.Limits.crowdedBytes / 2
+    {
+      disperse(connection)
+    }
     guard connection.isCongested, connection.waitingBytes < Connection.Limits.outputBytes / 2,
       let id = connection.call
     else { return }
