@@ -4,6 +4,8 @@ internal import Basics
 /// other with blanks between them or none.
 public struct Documents: Sendable {
   private var bytes: [UInt8] = []
+  /// Where the document at hand begins; what lies before it was handed out.
+  private var start = 0
   /// Up to here `bytes` was looked through.
   private var scanned = 0
   private var depth = 0
@@ -15,14 +17,19 @@ public struct Documents: Sendable {
   public init(bytesMax: Int) { self.bytesMax = bytesMax }
 
   /// Bytes of a document that is not whole.
-  public var heldBytes: Int { bytes.count }
+  public var heldBytes: Int { bytes.count - start }
 
-  public mutating func receive(_ piece: RawSpan) { bytes.append(contentsOf: piece) }
+  public mutating func receive(_ piece: RawSpan) {
+    bytes.removeFirst(start)
+    scanned -= start
+    start = 0
+    bytes.append(contentsOf: piece)
+  }
 
   /// The next document. Nil: more bytes are needed. At the end of the body, `isLast`, what is left
   /// is a document too, whole or not; blanks alone are none.
   public mutating func next(isLast: Bool) throws(BadRequest) -> [UInt8]? {
-    if depth == 0, scanned == 0 { dropBlanks() }
+    if depth == 0, scanned == start { dropBlanks() }
     while scanned < bytes.count {
       let byte = bytes[scanned]
       scanned += 1
@@ -48,19 +55,19 @@ public struct Documents: Sendable {
       default: break
       }
     }
-    guard bytes.count <= bytesMax else { throw BadRequest(saying: "the document is too large") }
-    return isLast && !bytes.isEmpty ? take() : nil
+    guard heldBytes <= bytesMax else { throw BadRequest(saying: "the document is too large") }
+    return isLast && heldBytes > 0 ? take() : nil
   }
 
   private mutating func dropBlanks() {
-    let count = bytes.prefix { $0 == 0x20 || $0 == 0x09 || $0 == 0x0a || $0 == 0x0d }.count
-    if count > 0 { bytes.removeFirst(count) }
+    let blanks = bytes[start...].prefix { $0 == 0x20 || $0 == 0x09 || $0 == 0x0a || $0 == 0x0d }
+    start += blanks.count
+    scanned = start
   }
 
   private mutating func take() -> [UInt8] {
-    let document = [UInt8](bytes[..<scanned])
-    bytes.removeFirst(scanned)
-    scanned = 0
+    let document = [UInt8](bytes[start..<scanned])
+    start = scanned
     depth = 0
     isInString = false
     isEscaped = false

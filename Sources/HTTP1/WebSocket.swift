@@ -20,6 +20,8 @@ public struct WebSocketReader: Sendable {
   private static let broken = Fault(status: 1002)
 
   private var bytes: [UInt8] = []
+  /// Up to here `bytes` is used up.
+  private var start = 0
   private var message: [UInt8] = []
   private var isInMessage = false
   private let messageBytesMax: Int
@@ -27,9 +29,13 @@ public struct WebSocketReader: Sendable {
   public init(messageBytesMax: Int) { self.messageBytesMax = messageBytesMax }
 
   /// Bytes of a message that is not whole.
-  public var heldBytes: Int { bytes.count + message.count }
+  public var heldBytes: Int { bytes.count - start + message.count }
 
-  public mutating func receive(_ more: RawSpan) { bytes.append(contentsOf: more) }
+  public mutating func receive(_ more: RawSpan) {
+    bytes.removeFirst(start)
+    start = 0
+    bytes.append(contentsOf: more)
+  }
 
   /// What comes next; nil when more bytes are needed.
   public mutating func next() throws(Fault) -> Step? {
@@ -60,27 +66,28 @@ public struct WebSocketReader: Sendable {
 
   /// Takes a whole frame off, unmasked (§5.2).
   private mutating func frame() throws(Fault) -> Frame? {
-    guard bytes.count >= 2 else { return nil }
-    let code = bytes[0] & 15
+    guard bytes.count - start >= 2 else { return nil }
+    let (first, second) = (bytes[start], bytes[start + 1])
+    let code = first & 15
     // No extension was agreed on, and a client masks what it sends.
-    guard bytes[0] & 0x70 == 0, bytes[1] & 0x80 != 0 else { throw Self.broken }
-    var start = 2
-    var count = UInt64(bytes[1] & 0x7f)
+    guard first & 0x70 == 0, second & 0x80 != 0 else { throw Self.broken }
+    var place = start + 2
+    var count = UInt64(second & 0x7f)
     if count >= 126 {
       let wide = count == 126 ? 2 : 8
-      guard bytes.count >= 2 + wide else { return nil }
-      count = bytes[2..<2 + wide].reduce(0) { $0 << 8 | UInt64($1) }
-      start += wide
+      guard bytes.count >= place + wide else { return nil }
+      count = bytes[place..<place + wide].reduce(0) { $0 << 8 | UInt64($1) }
+      place += wide
     }
-    if code >= 8, count > 125 || bytes[0] & 0x80 == 0 { throw Self.broken }
+    if code >= 8, count > 125 || first & 0x80 == 0 { throw Self.broken }
     guard count <= UInt64(messageBytesMax) else { throw Self.tooBig }
-    let end = start + 4 + Int(count)
+    let end = place + 4 + Int(count)
     guard bytes.count >= end else { return nil }
-    let mask = [UInt8](bytes[start..<start + 4])
-    var payload = [UInt8](bytes[start + 4..<end])
-    for place in payload.indices { payload[place] ^= mask[place & 3] }
-    let isLast = bytes[0] & 0x80 != 0
-    bytes.removeFirst(end)
+    let mask = [UInt8](bytes[place..<place + 4])
+    var payload = [UInt8](bytes[place + 4..<end])
+    for at in payload.indices { payload[at] ^= mask[at & 3] }
+    let isLast = first & 0x80 != 0
+    start = end
     return Frame(code: code, isLast: isLast, payload: payload)
   }
 }

@@ -22,6 +22,14 @@ func onBeginHeaders(
   let isRequest = unsafe frame!.pointee.headers.cat == NGHTTP2_HCAT_REQUEST
   let state = unsafe state(data)
   if isRequest {
+    if unsafe state.pointee.openStreams >= state.pointee.streamsMax {
+      unsafe nghttp2_submit_rst_stream(nghttp2, 0, stream, NGHTTP2_REFUSED_STREAM.rawValue)
+      if unsafe state.pointee.refused() {
+        unsafe submitGoAway(
+          nghttp2, code: NGHTTP2_ENHANCE_YOUR_CALM.rawValue, text: "too_many_resets")
+      }
+      return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE.rawValue
+    }
     let place = unsafe state.pointee.open(stream)
     unsafe nghttp2_session_set_stream_user_data(
       nghttp2, stream, UnsafeMutableRawPointer(bitPattern: place + 1))

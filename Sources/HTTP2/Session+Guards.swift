@@ -71,6 +71,9 @@ extension Session.State {
     return isEarly && countEarlyReset()
   }
 
+  /// Notes a stream that was beyond the limit. True: the client is to be told to go.
+  mutating func refused() -> Bool { countEarlyReset() }
+
   /// False: it was condemned before.
   private mutating func condemn() -> Bool {
     defer { guards.isCondemned = true }

@@ -104,6 +104,7 @@ internal import CNGHTTP2
     var closedPlaces: [Int] = []
     var openStreams = 0
     var pingIntervalMin: UInt64 = 0
+    var streamsMax = 0
     var block = Block()
     var guards = Guards()
   }
@@ -114,6 +115,7 @@ internal import CNGHTTP2
   let session: OpaquePointer
   let settings: Settings
   private let pool: Pool
+  private var hasToldLimit = false
 
   var state: State {
     _read { yield unsafe memory.pointee }
@@ -140,6 +142,7 @@ internal import CNGHTTP2
     unsafe memory = .allocate(capacity: 1)
     unsafe memory.initialize(to: State())
     unsafe memory.pointee.pingIntervalMin = settings.pingIntervalMin
+    unsafe memory.pointee.streamsMax = Int(settings.streamsMax)
     var callbacks: OpaquePointer?
     unsafe nghttp2_session_callbacks_new(&callbacks)
     unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
@@ -163,10 +166,11 @@ internal import CNGHTTP2
     unsafe session = made!
     unsafe nghttp2_option_del(option)
     unsafe nghttp2_session_callbacks_del(callbacks)
+    // nghttp2 ends the connection of a client that opens more streams than it was told; grpc-go
+    // refuses the stream alone. So the true limit is written into the frame: `tellLimit`.
     var entries = [
       nghttp2_settings_entry(
-        settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue),
-        value: settings.streamsMax),
+        settings_id: Int32(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS.rawValue), value: .max),
       nghttp2_settings_entry(
         settings_id: Int32(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE.rawValue),
         value: UInt32(Limits.windowBytes)),
@@ -203,7 +207,19 @@ internal import CNGHTTP2
       var pointer: UnsafePointer<UInt8>?
       let count = unsafe nghttp2_session_mem_send(session, &pointer)
       guard count > 0, let from = unsafe pointer else { return }
+      let start = bytes.count
       unsafe bytes.append(contentsOf: UnsafeBufferPointer(start: from, count: count))
+      if !hasToldLimit { tellLimit(&bytes, start) }
+    }
+  }
+
+  /// Writes the limit of streams into the first frame, SETTINGS, whose first entry it is.
+  private func tellLimit(_ bytes: inout [UInt8], _ start: Int) {
+    hasToldLimit = true
+    precondition(bytes[start + 3] == 4 && bytes[start + 10] == 3)
+    for place in 0..<4 {
+      let shift = UInt32(24 - 8 * place)
+      bytes[start + 11 + place] = UInt8(truncatingIfNeeded: settings.streamsMax >> shift)
     }
   }
 

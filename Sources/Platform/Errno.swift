@@ -7,6 +7,7 @@ public struct Errno: Error, Equatable, Sendable, CustomStringConvertible {
 
   public static let wouldBlock = Errno(EAGAIN)
   public static let addressInUse = Errno(EADDRINUSE)
+  public static let tooManyFiles = Errno(EMFILE)
   public static let notAnAddress = Errno(EINVAL)
   public static let noSpace = Errno(ENOSPC)
   public static let missing = Errno(ENOENT)

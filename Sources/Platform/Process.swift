@@ -44,14 +44,36 @@ public enum Process {
 
   /// How many descriptors are open, and how many may be.
   public static func descriptors() -> (open: Int, max: Int) {
-    var limit = rlimit()
-    unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     var count = 0
     if let folder = unsafe opendir("/proc/self/fd") {
       while unsafe readdir(folder) != nil { count += 1 }
       unsafe closedir(folder)
     }
-    return (max(0, count - 3), Int(clamping: limit.rlim_cur))
+    return (max(0, count - 3), descriptorLimit)
+  }
+
+  /// How many descriptors may be open.
+  public static var descriptorLimit: Int {
+    var limit = rlimit()
+    unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    return Int(clamping: limit.rlim_cur)
+  }
+
+  /// Lets as many descriptors be open as the system allows, as Go's runtime does it.
+  public static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    let resource = __rlimit_resource_t(RLIMIT_NOFILE.rawValue)
+    guard unsafe getrlimit(resource, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+    limit.rlim_cur = limit.rlim_max
+    unsafe setrlimit(resource, &limit)
+  }
+
+  /// The number that the next descriptor gets; nil when none is free. `fd`: any that is open.
+  public static func nextDescriptor(like fd: Int32) -> Int32? {
+    let next = fcntl(fd, F_DUPFD_CLOEXEC, 0)
+    guard next >= 0 else { return nil }
+    close(next)
+    return next
   }
 
   static func text(_ path: String) -> String {

@@ -25,6 +25,7 @@ public enum Server {
   /// new data directory needs.
   public static func run(_ options: Options) throws(StartError) {
     let startedAt = Clock.monotonic()
+    Process.raiseDescriptorLimit()
     let signals: Int32
     do throws(Errno) {
       // Before any thread starts: each inherits that the signals are blocked.

@@ -14,13 +14,19 @@ public struct Limits: Sendable {
   public var requestsInFlightMax = 16_384
   /// Reads of one loop that may wait for a read index or for the store at once.
   public var readsWaitingMax = 16_384
+  /// Rows that are planned, and bytes that are answered, in one step of reading: about. What is
+  /// beyond them is read in the next.
+  public var rowsPerStepMax = 10_000
+  public var answerBytesPerStep = 4 << 20
   /// Signed tokens of one loop that are known to be in order.
   public var verifiedTokensMax = 1024
   /// By how much applying may lag behind the commit before proposals are refused.
   /// etcd: `maxGapBetweenApplyAndCommitIndex`.
   public var applyGapMax: UInt64 = 5000
-  /// Keep-alives of one stream that may wait at once.
-  public var keepAlivesPerStreamMax = 1024
+  /// Times of calls that are over, beside one for each open call, which are kept.
+  public var deadlinesKept = 1024
+  /// Keep-alives of one stream that may wait at once: a client sends those of all its leases.
+  public var keepAlivesPerStreamMax = 8192
   /// Lock, election and observe calls of one loop that may wait at once.
   public var waitersMax = 16_384
   /// Bytes of history that watchers are caught up by in one step.

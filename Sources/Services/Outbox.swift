@@ -38,6 +38,9 @@ public struct Outbox: Sendable {
   /// Leadership is to go to this member.
   public var transferee: NodeID?
 
+  /// Bytes of answers that are kept allocated between two wakes.
+  private static let keptBytes = 16 << 20
+
   public init() {}
 
   mutating func message(_ call: CallID, _ bytes: RawSpan) {
@@ -58,7 +61,7 @@ public struct Outbox: Sendable {
 
   /// Empties it for the next wake and keeps its memory.
   public mutating func removeAll() {
-    arena.removeAll(keepingCapacity: true)
+    arena.removeAll(keepingCapacity: arena.capacity <= Self.keptBytes)
     replies.removeAll(keepingCapacity: true)
     proposals.removeAll(keepingCapacity: true)
     queries.removeAll(keepingCapacity: true)

@@ -60,6 +60,15 @@ struct WaitQueue {
 struct DeadlineHeap {
   private var entries: [(time: UInt64, call: CallID)] = []
 
+  var count: Int { entries.count }
+
+  /// Drops the times of calls that are over.
+  mutating func drop(where isOver: (CallID) -> Bool) {
+    entries.removeAll { isOver($0.call) }
+    // What is sorted is a heap.
+    entries.sort { ($0.time, $0.call) < ($1.time, $1.call) }
+  }
+
   mutating func insert(_ time: UInt64, _ call: CallID) {
     entries.append((time, call))
     var child = entries.count - 1
@@ -121,8 +130,12 @@ struct ReadQueue {
   var confirmed: [(index: LogIndex, reads: [Read])] = []
   /// For the store.
   var ready: [Read] = []
+  /// For their client to read what it was answered before.
+  var held: [Read] = []
 
   var count: Int {
-    confirmed.reduce(collecting.count + asked.count + ready.count) { $0 + $1.reads.count }
+    confirmed.reduce(collecting.count + asked.count + ready.count + held.count) {
+      $0 + $1.reads.count
+    }
   }
 }

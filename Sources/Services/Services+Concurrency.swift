@@ -209,7 +209,7 @@ extension Services {
     var message = reply.header
     message.appendField(2, bytes.rawSpan)
     if waiter.kind == .leader { return answer(id, message.rawSpan, out: &out) }
-    send(id, .observe, message.rawSpan, out: &out)
+    try tell(id, message.rawSpan, out: &out)
     follow(id, &waiter, bytes.rawSpan.extracting(leader.key).copied())
   }
 
@@ -293,7 +293,7 @@ extension Services {
         waiter.stage = .asking
         calls.with(id) { $0.waiter = waiter }
         try search(id, Compose.firstMade(waiter))
-      case (.following, .put): observe(id, event, arena, out: &out)
+      case (.following, .put): try observe(id, event, arena, out: &out)
       default: break
       }
     } catch {
@@ -313,7 +313,10 @@ extension Services {
         key.extracting(first: prefix.count).equals(prefix.rawSpan)
       else { continue }
       waiters.forLeader.removeAll { $0 == id }
-      observe(id, event, arena, out: &out)
+      do throws(Failure) { try observe(id, event, arena, out: &out) } catch {
+        finish(id, error, out: &out)
+        continue
+      }
       waiter.known = event.revision.main
       follow(id, &waiter, key.copied())
     }
@@ -322,13 +325,21 @@ extension Services {
   /// Sends a LeaderResponse for a put of the leader's key.
   private mutating func observe(
     _ id: CallID, _ event: EventBatch.Event, _ arena: RawSpan, out: inout Outbox
-  ) {
+  ) throws(Failure) {
     var header = header
     header.revision = event.revision.main
     var message: [UInt8] = []
     message.appendHeader(header)
     message.appendField(2, arena.extracting(event.keyValue))
-    send(id, .observe, message.rawSpan, out: &out)
+    try tell(id, message.rawSpan, out: &out)
+  }
+
+  /// Sends a message to an observer; one that does not read is sent away.
+  private mutating func tell(
+    _ id: CallID, _ message: RawSpan, out: inout Outbox
+  ) throws(Failure) {
+    if calls[id]?.isFull == true { throw .tooMany }
+    send(id, .observe, message, out: &out)
   }
 }
 

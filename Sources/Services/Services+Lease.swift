@@ -46,9 +46,8 @@ extension Services {
       return try receiveWatch(id, message, out: &out)
     }
     let numbers = try Numbers(whole: message)
-    guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax else {
-      throw .tooMany
-    }
+    guard let call = calls[id], call.outstanding < limits.keepAlivesPerStreamMax, !call.isFull
+    else { throw .tooMany }
     try askPermitted(id, .keepAlive(LeaseID(numbers.signed(1))), out: &out)
     calls.with(id) { $0.outstanding += 1 }
   }

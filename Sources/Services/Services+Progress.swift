@@ -161,6 +161,7 @@ extension Services {
     }
     sift(&reads.collecting)
     sift(&reads.asked)
+    sift(&reads.held)
     for index in reads.confirmed.indices { sift(&reads.confirmed[index].reads) }
     reads.confirmed.removeAll { $0.reads.isEmpty }
     if reads.asked.isEmpty { reads.ticket = nil }

@@ -15,8 +15,17 @@ struct Planned {
     case failure(Failure)
   }
 
-  var call: CallID
+  var read: Read
   var result: Result
+
+  /// About how many rows it gives.
+  var rows: Int {
+    switch result {
+    case .range(let plan): plan.rowCount
+    case .txn(_, let plans, _): plans.reduce(0) { $0 + $1.rowCount }
+    case .password, .failure: 0
+    }
+  }
 }
 
 extension Services {
@@ -25,13 +34,26 @@ extension Services {
     !reads.ready.isEmpty || !access.waiting.isEmpty || watchesWantStore
   }
 
-  /// Finds out who makes the requests that wait for that, and plans all reads that may go ahead:
-  /// permission and read are of one state. Under the store's read lock.
+  /// Finds out who makes the requests that wait for that, and plans the reads that may go ahead,
+  /// up to a number of rows: permission and read are of one state. Those with more rows than
+  /// `rowsMax` has for their call, whose client has too many answers unread, wait for `roomMade`.
+  /// Under the store's read lock.
   public mutating func plan(
-    store: borrowing Store<B>, control: borrowing AccessControl, reader: inout B.Reader
+    store: borrowing Store<B>, control: borrowing AccessControl, reader: inout B.Reader,
+    rowsMax: (CallID) -> Int
   ) {
     identify(control)
-    for read in reads.ready where calls.contains(read.call) {
+    var rows = 0
+    var next = 0
+    while next < reads.ready.count, rows < limits.rowsPerStepMax {
+      let read = reads.ready[next]
+      next += 1
+      guard calls.contains(read.call) else { continue }
+      let most = rowsMax(read.call)
+      guard most > 0 else {
+        reads.held.append(read)
+        continue
+      }
       var result: Planned.Result
       do throws(Failure) {
         if control.store.isEnabled, calls[read.call]?.isOwn != true { try check(read, control) }
@@ -39,10 +61,26 @@ extension Services {
       } catch {
         result = .failure(error)
       }
-      planned.append(Planned(call: read.call, result: result))
+      let item = Planned(read: read, result: result)
+      guard item.rows <= most else {
+        reads.held.append(read)
+        continue
+      }
+      rows += item.rows
+      planned.append(item)
     }
-    reads.ready.removeAll(keepingCapacity: true)
+    if next == reads.ready.count {
+      reads.ready.removeAll(keepingCapacity: true)
+    } else {
+      reads.ready.removeFirst(next)
+    }
     planWatches(store: store, reader: &reader)
+  }
+
+  /// Some client has read what it was answered: reads that waited for that may go ahead.
+  public mutating func roomMade() {
+    reads.ready = reads.held + reads.ready
+    reads.held = []
   }
 
   private mutating func plan(
@@ -53,7 +91,6 @@ extension Services {
     case .range(let request):
       var plan = RangePlan()
       try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
-      tally.ranges += 1
       return .range(plan)
     case .txn(let txn):
       var path: [Bool] = []
@@ -66,8 +103,6 @@ extension Services {
         try StoreReading.plan(request.query(bytes), store, &reader, into: &plan)
         plans.append(plan)
       }
-      tally.ranges += plans.count
-      if plans.count > 1 { tally.txns += 1 }
       return .txn(path[0], plans, revision: store.currentRevision)
     case .password:
       let name = calls[read.call]?.login?.request.name ?? []
@@ -80,44 +115,54 @@ extension Services {
     }
   }
 
-  /// Carries out what was planned and answers it. Without the lock.
+  /// Carries out what was planned and answers it; what is left when the answers have become many
+  /// bytes is planned anew. Without the lock.
   public mutating func execute(reader: inout B.Reader, out: inout Outbox) {
     carryOutIdentified(out: &out)
     let work = planned
     planned.removeAll(keepingCapacity: true)
     var response = scratch
     scratch = []
-    for item in work {
+    let bytesMax = out.arena.count + limits.answerBytesPerStep
+    for (place, item) in work.enumerated() {
+      if out.arena.count >= bytesMax {
+        reads.ready.insert(contentsOf: work[place...].map(\.read), at: 0)
+        break
+      }
+      let id = item.read.call
       if case .password(let hash, let revision) = item.result {
-        checkPassword(item.call, hash: hash, revision: revision, out: &out)
+        checkPassword(id, hash: hash, revision: revision, out: &out)
         continue
       }
       response.removeAll(keepingCapacity: true)
       do throws(Failure) { try encode(item.result, &reader, into: &response) } catch {
-        fail(item.call, error, out: &out)
+        fail(id, error, out: &out)
         continue
       }
-      guard let call = calls[item.call] else { continue }
+      guard let call = calls[id] else { continue }
       if call.hasWaiter {
-        advance(item.call, failure: nil, response.rawSpan, out: &out)
+        advance(id, failure: nil, response.rawSpan, out: &out)
       } else {
-        answer(item.call, response.rawSpan, out: &out)
+        answer(id, response.rawSpan, out: &out)
       }
     }
-    scratch = response
+    if response.capacity <= limits.answerBytesPerStep { scratch = response }
     executeWatches(reader: &reader, out: &out)
   }
 
-  private func encode(
+  private mutating func encode(
     _ result: Planned.Result, _ reader: inout B.Reader, into response: inout [UInt8]
   ) throws(Failure) {
     switch result {
     case .failure(let failure): throw failure
     case .password: preconditionFailure("a password is not answered")
     case .range(var plan):
+      tally.ranges += 1
       response.appendHeader(header(revision: plan.revision))
       try StoreReading.encode(&plan, &reader, into: &response)
     case .txn(let holds, let plans, let revision):
+      tally.ranges += plans.count
+      if plans.count > 1 { tally.txns += 1 }
       response.appendHeader(header(revision: revision))
       response.appendField(2, holds)
       for var plan in plans {

@@ -24,17 +24,19 @@ extension Services {
 
   /// Says whether a stream's send side has room; it has at first.
   public mutating func writable(_ id: CallID, _ isWritable: Bool) {
-    guard calls[id]?.method == .watch else { return }
-    hub.setWritable(stream(id), isWritable)
+    let method = calls.with(id) { call in
+      call.isFull = !isWritable
+      return call.method
+    }
+    if method == .watch { hub.setWritable(stream(id), isWritable) }
   }
 
-  /// Whether a stream's messages should wait: too many of its answers are unsent.
-  public func isCongested(_ id: CallID) -> Bool { hub.isCongested(stream(id)) }
-
-  /// Serves a WatchRequest; one that asks for nothing known is passed over.
+  /// Serves a WatchRequest; one that asks for nothing known is passed over. A client that goes on
+  /// asking and does not read the answers is sent away.
   mutating func receiveWatch(
     _ id: CallID, _ message: RawSpan, out: inout Outbox
   ) throws(Failure) {
+    if hub.isCongested(stream(id)) { throw .tooMany }
     let request: WatchRequestView
     do { request = try WatchRequestView(message) } catch { throw .malformed }
     switch request {

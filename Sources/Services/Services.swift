@@ -16,6 +16,8 @@ struct Call {
   var isHalfClosed = false
   /// Keep-alives that wait for their answers.
   var outstanding = 0
+  /// The client does not read what is sent.
+  var isFull = false
   /// What MoveLeader waits for.
   var transferee: NodeID?
   /// What is asked of the leader once it is known that the client may.
@@ -141,6 +143,11 @@ public struct Services<B: Backend>: ~Copyable {
       let (deadline, isBeyond) = status.now.addingReportingOverflow(timeout)
       call.deadline = isBeyond ? .max : deadline
       if !isBeyond { deadlines.insert(deadline, id) }
+      // Most calls are over long before their time is.
+      if deadlines.count > 2 * calls.count + limits.deadlinesKept {
+        let open = calls
+        deadlines.drop { !open.contains($0) && $0 != id }
+      }
     }
     if needsLeader, method.isServerStreaming { leaderStreams.append(id) }
     let name = isProxied ? [] : commonName

@@ -1,6 +1,8 @@
 """Clients that stall, half-close, flood or wait while the server restarts."""
 
+import contextlib
 import os
+import resource
 import socket
 import subprocess
 import threading
@@ -98,6 +100,58 @@ def test_what_was_refused_can_be_read(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(b"GET / HTTP/9\r\n\r\n" + b"x" * 100_000)
         assert read_all(connection).startswith(b"HTTP/1.1 ")
+
+
+def descriptors(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+@contextlib.contextmanager
+def limited(server: Server, count: int) -> Iterator[None]:
+    """As if the server had been started with so few descriptors."""
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (count, before[1]))
+    yield
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, before)
+
+
+def ask(connection: socket.socket) -> bool:
+    connection.sendall(REQUEST)
+    return connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("port", ["client", "peer"])
+def test_without_descriptors_nobody_is_let_in_and_nobody_else_suffers(port: str) -> None:
+    """Of the last 150, or a quarter of fewer, clients get none; members get all there are."""
+    spare = 40
+    with Server(paths.MARTLET) as server, contextlib.ExitStack() as stack:
+        server.start()
+
+        def connected() -> socket.socket:
+            where = ("127.0.0.1", server.client_port if port == "client" else server.peer_port)
+            return stack.enter_context(socket.create_connection(where, WAIT_SECONDS))
+
+        served = connected()
+        assert ask(served)
+        most = descriptors(server) + spare
+        with limited(server, most * 4 // 3 if port == "client" else most):
+            callers = [connected() for _ in range(spare + 20)]
+            callers[-1].sendall(REQUEST)
+            time.sleep(0.3)
+            before = cpu_seconds(server)
+            for _ in range(20):
+                time.sleep(0.1)
+                assert ask(served)
+            assert cpu_seconds(server) - before < 0.4
+            assert most - 2 <= descriptors(server) <= most + 1
+            callers[-1].settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                callers[-1].recv(1)
+            for caller in callers[:-1]:
+                caller.close()
+            callers[-1].settimeout(WAIT_SECONDS)
+            assert callers[-1].recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        assert server.log_text().count("could not be accepted") == 1
 
 
 def test_a_watch_goes_on_after_the_server_was_stopped_and_started() -> None:

@@ -170,6 +170,25 @@ def test_a_watcher_that_does_not_read_costs_little(server: Server) -> None:
     client.close()
 
 
+def test_a_slow_watcher_costs_no_more_than_what_waits_for_it(server: Server) -> None:
+    """It never catches up, so that what waits for it is never all gone."""
+    put = {"key": b64(b"slow"), "value": b64(b"v" * 500_000)}
+    first = int(json.loads(ask(server, "/v3/kv/put", put)[1])["header"]["revision"])
+    for _ in range(149):
+        ask(server, "/v3/kv/put", put)
+    client = opened(server, "/v3/watch")
+    before = server.anonymous_bytes()
+    client.sendall(chunk(json.dumps(
+        {"create_request": {"key": b64(b"slow"), "start_revision": first}})))
+    seen, grown = 0, 0
+    while seen < 150:
+        seen += client.recv(1 << 18).count(b'"mod_revision"')
+        time.sleep(0.001)
+        grown = max(grown, server.anonymous_bytes() - before)
+    client.close()
+    assert grown < 60 << 20
+
+
 def test_a_snapshot_comes_whole_to_a_slow_reader(server: Server) -> None:
     for number in range(16):
         ask(server, "/v3/kv/put", {"key": b64(b"s%d" % number), "value": b64(os.urandom(300_000))})

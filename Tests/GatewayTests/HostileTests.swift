@@ -114,6 +114,16 @@ import Testing
     }
   }
 
+  @Test(.timeLimit(.minutes(1)))
+  func `many small documents cost no more than their bytes`() throws {
+    let body = Array(repeatElement(bytes("{}"), count: 1 << 20).joined())
+    var documents = Documents(bytesMax: 100)
+    documents.receive(body.rawSpan)
+    var count = 0
+    while try documents.next(isLast: false) != nil { count += 1 }
+    #expect(count == 1 << 20)
+  }
+
   @Test func `a document without an end is not kept for ever`() throws {
     var documents = Documents(bytesMax: 100)
     let piece = bytes(#"{"key":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"#)

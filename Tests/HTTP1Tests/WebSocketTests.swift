@@ -84,4 +84,10 @@ import Testing
     WebSocketFrame.text.append(large.rawSpan, to: &bytes)
     #expect(Array(bytes.prefix(10)) == [0x81, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70])
   }
+
+  @Test(.timeLimit(.minutes(1)))
+  func `many small frames cost no more than their bytes`() throws {
+    let frames = Array(repeatElement(frame(10, ""), count: 500_000).joined())
+    #expect(try steps(frames + frame(1, "end")) == [.message([UInt8]("end".utf8))])
+  }
 }

@@ -190,6 +190,27 @@ import Testing
 
   static let ping = frame(6, 0, 0, [UInt8](repeating: 0, count: 8))
 
+  @Test func `a stream beyond the limit is refused and the others go on`() {
+    let session = Session(
+      settings: Session.Settings(streamsMax: 2, pingIntervalMin: 0), pool: Pool())
+    #expect(feed(session, Self.preface))
+    var output: [UInt8] = []
+    session.output(into: &output, limit: 1 << 20)
+    #expect(Array(output[9..<15]) == [0, 3, 0, 0, 0, 2])
+    #expect(feed(session, Self.frame(4, 1, 0, [])))
+    for stream in [1, 3, 5] as [UInt32] {
+      #expect(feed(session, Self.frame(1, 4, stream, Self.request)))
+    }
+    #expect(session.openStreams == 2)
+    output = []
+    session.output(into: &output, limit: 1 << 20)
+    #expect(output.suffix(13) == Self.frame(3, 0, 5, [0, 0, 0, 7]))
+    session.finishGRPC(1, status: 0, message: [])
+    session.output(into: &output, limit: 1 << 20)
+    #expect(feed(session, Self.frame(1, 5, 7, Self.request)))
+    #expect(session.openStreams == 2)
+  }
+
   @Test func `a client that pings too often is told to go, and why`() {
     let session = session(pingIntervalMin: 5_000_000_000)
     #expect(feed(session, Self.preface))

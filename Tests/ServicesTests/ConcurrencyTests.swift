@@ -1,7 +1,8 @@
 import Basics
 import Replica
-import Services
 import Testing
+
+@testable import Services
 
 @Suite struct Locks {
   private func lease(_ member: Harness, _ id: Int64) throws {
@@ -147,5 +148,17 @@ import Testing
     let values = member.answers(observe).map { Message($0).message(2).text(5) }
     #expect(values == ["one", "more", "next"])
     #expect(member.end(observe) == nil)
+  }
+
+  @Test func `an observer that does not read is sent away`() throws {
+    let member = try prepared()
+    let observe = member.start(.observe, Request.make((1, .text("e"))))
+    let key = try member.call(.campaign, campaign(1, "one")).message(2)
+    member.services.writable(observe, false)
+    #expect(member.end(observe) == nil)
+    _ = try member.call(
+      .proclaim, Request.make((1, .message(key.bytes)), (2, .text("more"))))
+    #expect(member.end(observe) == .some(Failure.tooMany.asUnknown))
+    #expect(member.services.waiters.count == 0)
   }
 }

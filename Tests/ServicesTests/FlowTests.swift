@@ -3,8 +3,9 @@ import MVCC
 import Membership
 import Raft
 import Replica
-import Services
 import Testing
+
+@testable import Services
 
 @Suite struct Flow {
   @Test func `linearizable reads share one read index, serializable ones need none`() throws {
@@ -193,5 +194,17 @@ import Testing
     #expect(try member.call(.memberList, []).messages(2).count == 1)
     _ = try member.call(.leaseRevoke, Request.make((1, .number(7))))
     #expect(try member.call(.range, Request.get("leased")).number(4) == 0)
+  }
+
+  @Test func `the times of calls that are over are forgotten`() throws {
+    let member = try Harness()
+    let open = member.open(.watch, timeout: 3600 * Harness.second)
+    for _ in 0..<10_000 {
+      let call = member.open(.put, timeout: 7200 * Harness.second)
+      member.services.cancelled(call, out: &member.outbox)
+    }
+    #expect(member.services.deadlines.count < 3000)
+    member.pass(3601 * Harness.second)
+    #expect(member.end(open) == .some(.deadlineExceeded))
   }
 }

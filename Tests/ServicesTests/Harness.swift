@@ -150,7 +150,8 @@ final class Harness {
       deliverOutcome()
       services.flush(out: &outbox)
       if services.wantsStore {
-        services.plan(store: replica.store, control: replica.access, reader: &reader)
+        services.plan(
+          store: replica.store, control: replica.access, reader: &reader, rowsMax: { _ in .max })
         services.execute(reader: &reader, out: &outbox)
       }
       deliverOutbox()

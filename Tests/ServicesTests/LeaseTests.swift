@@ -121,4 +121,20 @@ import Testing
     lessor.keepsCheckpoints = true
     #expect((399...401).contains(try leftAfterRestart(lessor)))
   }
+
+  @Test func `a client keeps thousands of leases alive at once, if it reads the answers`() throws {
+    let member = try Harness()
+    _ = try member.call(.leaseGrant, Request.make((1, .number(10)), (2, .number(7))))
+    let stream = member.open(.leaseKeepAlive)
+    let request = Request.make((1, .number(7)))
+    for _ in 0..<5000 {
+      member.services.receive(stream, request.rawSpan, out: &member.outbox)
+    }
+    member.settle()
+    #expect(member.answers(stream).count == 5000)
+    #expect(member.end(stream) == nil)
+    member.services.writable(stream, false)
+    member.send(stream, request)
+    #expect(member.end(stream) == .some(.tooMany))
+  }
 }

@@ -126,4 +126,17 @@ import Testing
     let call = watch(member, [0x0a, 0x7f])
     #expect(member.end(call) == .some(.malformed))
   }
+
+  @Test func `a client that asks and asks and never reads is sent away`() throws {
+    let member = try Harness { $0.watch.controlResponsesMax = 100 }
+    let call = watch(member, create("a"))
+    let cancel = Request.make((2, .message(Request.make((1, .number(1))))))
+    for _ in 0..<1000 { member.send(call, create("b") + cancel) }
+    #expect(member.end(call) == nil)
+    member.services.writable(call, false)
+    for _ in 0..<100 { member.send(call, create("b")) }
+    #expect(member.end(call) == nil)
+    member.send(call, create("b"))
+    #expect(member.end(call) == .some(.tooMany))
+  }
 }

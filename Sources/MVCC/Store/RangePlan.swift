@@ -58,6 +58,9 @@ public struct RangePlan: Sendable {
 
   public init() {}
 
+  /// How many rows the plan will give; with a sort by value at most.
+  public var rowCount: Int { items.count }
+
   /// Fetches what the backend holds, sorts if the values decide, and appends each KeyValue as
   /// length-delimited field `field`. `reader` is the one that the plan was made with.
   public mutating func execute<R: BackendReader>(

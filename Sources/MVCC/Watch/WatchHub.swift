@@ -27,8 +27,8 @@ public struct WatchHub: ~Copyable {
     public var stepWatchersMax = 512
     /// Watchers on one stream; further ones are refused.
     public var streamWatchersMax = 100_000
-    /// Answers to requests queued on a stream above which its requests should not be read.
-    public var controlResponsesMax = 1024
+    /// Answers to requests, and notifications, queued on a stream that takes none.
+    public var controlResponsesMax = 16_384
     /// Fragments are cut below this. etcd: max-request-bytes and 512 KiB.
     public var fragmentBytes = 3 << 19 + 512 << 10
     /// Between progress notifications of a watcher that got no events; a tenth is added at random.
@@ -114,9 +114,11 @@ public struct WatchHub: ~Copyable {
     streamSlots[stream].map { streams[$0].queuedBytes } ?? 0
   }
 
-  /// Whether so many answers wait on the stream that no further request should be read from it.
+  /// Whether the stream takes no responses and so many answers wait that no further request should
+  /// be served.
   public func isCongested(_ stream: StreamID) -> Bool {
-    streamSlots[stream].map { streams[$0].controlCount >= limits.controlResponsesMax } ?? false
+    guard let stream = streamSlots[stream].map({ streams[$0] }) else { return false }
+    return !stream.isWritable && stream.controlCount >= limits.controlResponsesMax
   }
 
   // MARK: Requests

@@ -13,6 +13,8 @@ final class Connection {
     static let outputBytes = 1 << 20
     /// Bytes in the send queues of a connection's streams above which it gets no new calls.
     static let queuedBytes = 64 << 20
+    /// The same above which its reads wait until half of them are sent.
+    static let crowdedBytes = 16 << 20
     /// Bytes of messages that have not come whole yet, of all streams of a connection.
     static let heldBytes = 32 << 20
     /// Bytes of later requests of HTTP/1.1 that are taken while one is being served.
@@ -71,6 +73,8 @@ final class Connection {
   var countedBytes = 0
   /// A stream of HTTP/1.1 was told to send no more for now.
   var isCongested = false
+  /// Too many answers wait in the send queues of HTTP/2: its reads wait.
+  var isCrowded = false
   /// Requests of HTTP/1.1 wait for the one before, or for their client to read the answers.
   var hasPausedRequests = false
   var ending = Ending.none
@@ -127,8 +131,8 @@ final class Connection {
   func write(_ metrics: Metrics, now: UInt64) -> Progress {
     if let sealing { return writeSealed(sealing, metrics, now: now) }
     while true {
+      dropSent()
       if case .http2(let session) = speaker, waitingBytes < Limits.outputBytes {
-        dropSent()
         session.output(into: &output, limit: output.count + Limits.outputBytes)
       }
       guard waitingBytes > 0 else { break }
@@ -143,7 +147,6 @@ final class Connection {
       metrics.sentBytes.add(count)
       lastActive = now
       sent += count
-      if waitingBytes == 0 { dropSent() }
     }
     if case .http2(let session) = speaker, session.isFinished { end() }
     return .done

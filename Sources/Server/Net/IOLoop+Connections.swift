@@ -183,6 +183,7 @@ extension IOLoop {
     guard connections.removeValue(forKey: connection.token) != nil else { return }
     try? reactor.poller.remove(connection.socket.fd)
     requestBytes -= connection.countedBytes
+    if connection.isCrowded { disperse(connection) }
     if let id = connection.call, end(id) != nil { services.cancelled(id, out: &out) }
     guard case .http2(let session) = connection.speaker else { return }
     session.forEachTag { tag in

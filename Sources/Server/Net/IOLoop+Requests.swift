@@ -67,11 +67,12 @@ extension IOLoop {
     let head = Head(session, range)
     let stream = at.stream
     guard head.isGRPC else {
-      if connection.role != .grpc {
-        _ = self.open(head.plain(session, range), connection, session, at)
-      } else {
-        session.respond(stream, status: 415, fields: [], body: RawSpan())
+      guard connection.role != .grpc else {
+        return session.respond(stream, status: 415, fields: [], body: RawSpan())
       }
+      guard calls.count < Limits.callsMax, connection.heldBytes <= Connection.Limits.heldBytes
+      else { return session.respond(stream, status: 503, fields: [], body: RawSpan()) }
+      _ = self.open(head.plain(session, range), connection, session, at)
       return
     }
     guard connection.role == .all || connection.role == .grpc else {
@@ -207,7 +208,8 @@ extension IOLoop {
   /// Counts what a connection keeps of requests that are not whole; one that brings the loop over
   /// its limit is refused.
   mutating func count(_ connection: Connection) {
-    let held = connection.webSocket?.heldBytes ?? connection.parser.heldBytes
+    let held =
+      connection.heldBytes + (connection.webSocket?.heldBytes ?? connection.parser.heldBytes)
     requestBytes += held - connection.countedBytes
     connection.countedBytes = held
     guard requestBytes > Limits.requestBytes, held > 0, case .none = connection.ending else {

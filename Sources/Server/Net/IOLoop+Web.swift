@@ -51,6 +51,8 @@ extension IOLoop {
     } else {
       connection.call = id
     }
+    connection.heldBytes += web.heldBytes - web.countedBytes
+    web.countedBytes = web.heldBytes
     return id
   }
 
@@ -79,21 +81,20 @@ extension IOLoop {
           id, web, .error(413, "413 Request Entity Too Large: the body is too large"))
       }
       web.body.append(contentsOf: piece)
-      hold(id, piece.byteCount)
     case .stream(let route):
       guard !web.isSatisfied else { return }
       web.documents.receive(piece)
       pump(id, web, route, isLast: false)
     }
+    count(id, web)
   }
 
-  /// Counts bytes of bodies against the connection's limit.
-  private mutating func hold(_ id: CallID, _ count: Int) {
-    guard let call = calls[id] else { return }
-    call.connection.heldBytes += count
-    if call.connection.heldBytes > Connection.Limits.heldBytes, let web = call.web {
-      answerWeb(id, web, Status(Failure.tooMany))
-    }
+  /// Counts what a call keeps against the connection's limit.
+  private mutating func count(_ id: CallID, _ web: WebCall) {
+    guard let connection = calls[id]?.connection else { return }
+    connection.heldBytes += web.heldBytes - web.countedBytes
+    web.countedBytes = web.heldBytes
+    if connection.heldBytes > Connection.Limits.heldBytes { finishWeb(id, web, .tooMany) }
   }
 
   /// The request has come whole.
@@ -104,8 +105,8 @@ extension IOLoop {
     case .unary(let route):
       do throws(BadRequest) {
         let message = try encodeBody(web.body, as: route.request)
-        calls[id]?.connection.heldBytes -= web.body.count
         web.body = []
+        count(id, web)
         guard openCall(id, web, route) else { return }
         services.receive(id, message.rawSpan, out: &out)
         services.halfClosed(id, out: &out)
@@ -114,6 +115,7 @@ extension IOLoop {
       }
     case .stream(let route):
       if !web.isSatisfied { pump(id, web, route, isLast: true) }
+      count(id, web)
     }
   }
 

@@ -55,6 +55,7 @@ extension IOLoop {
       session.respond(
         call.stream, status: answer.status, fields: fields(web, answer.contentType, answer.headers),
         body: answer.body.rawSpan)
+      crowd(connection, session)
     default:
       var head = ResponseHead(
         status: answer.status, contentType: answer.contentType,
@@ -194,8 +195,28 @@ extension IOLoop {
     return false
   }
 
-  /// Lets a stream of HTTP/1.1 go on when its client has read enough.
+  /// Has the reads of a connection wait when too many answers do.
+  mutating func crowd(_ connection: Connection, _ session: Session) {
+    guard !connection.isCrowded, session.queuedBytes > Connection.Limits.crowdedBytes
+    else { return }
+    connection.isCrowded = true
+    crowdedCount += 1
+  }
+
+  mutating func disperse(_ connection: Connection) {
+    connection.isCrowded = false
+    crowdedCount -= 1
+    services.roomMade()
+    shared.loops[number].wakeup.signal()
+  }
+
+  /// Lets a stream of HTTP/1.1, or the reads of HTTP/2, go on when the client has read enough.
   mutating func relieve(_ connection: Connection) {
+    if connection.isCrowded, case .http2(let session) = connection.speaker,
+      session.queuedBytes <= Connection.Limits.crowdedBytes / 2
+    {
+      disperse(connection)
+    }
     guard connection.isCongested, connection.waitingBytes < Connection.Limits.outputBytes / 2,
       let id = connection.call
     else { return }

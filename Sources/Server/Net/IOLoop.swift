@@ -52,6 +52,10 @@ struct IOLoop: ~Copyable {
     static let readBytes = 64 << 10
     /// How often in one wake the services are asked whether there is more to be done.
     static let roundsPerWake = 64
+    /// Bytes of answers to reads above which a wake writes before it reads on.
+    static let answeredBytes = 16 << 20
+    /// Calls and other requests that are open at once.
+    static let callsMax = 65_536
     /// Bytes of HTTP/1.1 requests that have not come whole, of all connections of a loop.
     static let requestBytes = 256 << 20
   }
@@ -69,6 +73,8 @@ struct IOLoop: ~Copyable {
   /// Of those calls that get a snapshot.
   var snapshots: [CallID: SnapshotStream] = [:]
   var dirty: [Connection] = []
+  /// Connections whose reads wait until their clients have read answers.
+  var crowdedCount = 0
   /// Bytes of HTTP/1.1 requests that have not come whole.
   var requestBytes = 0
   var clients = ClientVersions()
@@ -94,7 +100,8 @@ struct IOLoop: ~Copyable {
     number: Int, shared: Shared, settings: Settings, services: consuming Services<LMDBBackend>,
     reader: LMDBBackend.Reader, listeners: [Listener]
   ) throws(Errno) -> IOLoop {
-    let reactor = try Reactor.open(shared.loops[number].wakeup, shared.log)
+    let reactor = try Reactor.open(
+      shared.loops[number].wakeup, shared.log, descriptorsLeft: Reactor.Limits.descriptorsLeft)
     return IOLoop(
       number: number, shared: shared, settings: settings, services: services, reader: reader,
       reactor: reactor, listeners: listeners)
@@ -230,18 +237,33 @@ struct IOLoop: ~Copyable {
     deliver()
     resume()
     var rounds = 0
-    while services.wantsStore, rounds < Limits.roundsPerWake {
+    var answered = 0
+    while services.wantsStore, rounds < Limits.roundsPerWake, answered < Limits.answeredBytes {
       rounds += 1
-      shared.storeLock.lockForReading()
-      services.plan(
-        store: shared.replica.store, control: shared.replica.access, reader: &reader)
-      shared.storeLock.unlock()
+      plan()
       services.execute(reader: &reader, out: &out)
       reader.reset()
+      answered += out.arena.count
       deliver()
       resume()
     }
     if services.wantsStore || services.hasWatchResponses { shared.loops[number].wakeup.signal() }
+  }
+
+  /// Plans reads: of a connection on which too many answers wait only the small ones, and at last
+  /// none.
+  private mutating func plan() {
+    let calls = crowdedCount > 0 ? calls : nil
+    shared.storeLock.lockForReading()
+    services.plan(
+      store: shared.replica.store, control: shared.replica.access, reader: &reader,
+      rowsMax: { id in
+        guard let connection = calls?[id]?.connection, connection.isCrowded,
+          case .http2(let session) = connection.speaker
+        else { return .max }
+        return session.queuedBytes > Connection.Limits.queuedBytes ? 0 : 1
+      })
+    shared.storeLock.unlock()
   }
 
   mutating func deliver() {
@@ -283,6 +305,7 @@ struct IOLoop: ~Copyable {
     appendMessagePrefix(Int(slice.count), to: &prefix)
     session.answerGRPC(
       call.stream, prefix: prefix.rawSpan, message: out.arena.rawSpan.extracting(slice))
+    crowd(call.connection, session)
     mark(call.connection)
   }
 
@@ -314,7 +337,8 @@ struct IOLoop: ~Copyable {
   /// Forgets a call; its stream goes on to its end.
   mutating func end(_ id: CallID) -> OpenCall? {
     guard let call = calls.remove(id) else { return nil }
-    call.connection.heldBytes -= call.reader.held.count + (call.web?.body.count ?? 0)
+    call.connection.heldBytes -= call.reader.held.count + (call.web?.countedBytes ?? 0)
+    call.web?.countedBytes = 0
     if !snapshots.isEmpty { snapshots.removeValue(forKey: id)?.close() }
     return call
   }

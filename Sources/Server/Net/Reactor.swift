@@ -7,6 +7,11 @@ struct Reactor: ~Copyable {
     /// Without descriptors or memory nobody is accepted for so long: the listeners stay ready and
     /// would spin the thread.
     static let pauseNanoseconds: UInt64 = 1_000_000_000
+    /// Between two lines on that.
+    static let toldNanoseconds: UInt64 = 60_000_000_000
+    /// Descriptors that clients do not get, a quarter of few: the server's files and the other
+    /// members need some. etcd: `reservedInternalFDNum`.
+    static let descriptorsLeft = 150
     /// Connections that a listener gives in one wake: others wait.
     static let acceptsPerWake = 64
   }
@@ -20,19 +25,29 @@ struct Reactor: ~Copyable {
   private(set) var listeners: [Listener] = []
   /// When accepting goes on; nil while it does.
   private var resumesAt: UInt64?
+  private var toldAt: UInt64?
+  private let descriptorsLeft: Int
+  /// The descriptor that came last. The system gives the lowest that is free.
+  private var lastDescriptor: Int32 = 0
   /// What the last wait has found, but for mail.
   private(set) var events: [Poller.Event] = []
 
-  static func open(_ wakeup: Wakeup, _ log: Logger) throws(Errno) -> Reactor {
+  /// `descriptorsLeft`: how many no connection that is accepted may take.
+  static func open(
+    _ wakeup: Wakeup, _ log: Logger, descriptorsLeft: Int
+  ) throws(Errno) -> Reactor {
     let poller = try Poller.open()
     try poller.add(wakeup.fd, .read, token: mailToken)
-    return Reactor(poller: poller, wakeup: wakeup, log: log)
+    return Reactor(poller: poller, wakeup: wakeup, log: log, descriptorsLeft: descriptorsLeft)
   }
 
-  private init(poller: consuming Poller, wakeup: Wakeup, log: Logger) {
+  private init(
+    poller: consuming Poller, wakeup: Wakeup, log: Logger, descriptorsLeft: Int
+  ) {
     self.poller = poller
     self.wakeup = wakeup
     self.log = log
+    self.descriptorsLeft = descriptorsLeft
   }
 
   /// Waits until something is ready or there is mail, or until `deadline` (monotonic ns, nil: for
@@ -85,16 +100,33 @@ struct Reactor: ~Copyable {
 
   /// The next connection that waits on a listener; nil when there is none that can be taken now.
   mutating func accept(_ place: Int) -> Socket? {
+    guard resumesAt == nil else { return nil }
     do throws(Errno) {
-      return try Socket.accept(on: listeners[place].fd)
+      guard hasDescriptor(listeners[place].fd) else { throw .tooManyFiles }
+      guard let socket = try Socket.accept(on: listeners[place].fd) else { return nil }
+      lastDescriptor = socket.fd
+      return socket
     } catch {
-      log.warn(
-        "a connection could not be accepted", ("listener", listeners[place].url),
-        ("error", "\(error)"))
-      resumesAt = Clock.monotonic() + Limits.pauseNanoseconds
+      let now = Clock.monotonic()
+      if now >= toldAt.map({ $0 + Limits.toldNanoseconds }) ?? 0 {
+        toldAt = now
+        log.warn(
+          "connections could not be accepted; they wait until there is room",
+          ("listener", listeners[place].url), ("error", "\(error)"))
+      }
+      resumesAt = now + Limits.pauseNanoseconds
       watchListeners([])
       return nil
     }
+  }
+
+  private mutating func hasDescriptor(_ fd: Int32) -> Bool {
+    guard descriptorsLeft > 0 else { return true }
+    let max = Process.descriptorLimit
+    let most = max - min(descriptorsLeft, max / 4)
+    guard Int(lastDescriptor) >= most - 1 else { return true }
+    lastDescriptor = Process.nextDescriptor(like: fd) ?? .max
+    return Int(lastDescriptor) < most
   }
 
   private func watchListeners(_ interest: Poller.Interest) {

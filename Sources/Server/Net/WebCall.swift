@@ -65,6 +65,8 @@ final class WebCall {
   var fields: [(name: String, value: String)] = []
   var body: [UInt8] = []
   var documents: Documents
+  /// What of `heldBytes` is counted against the connection's limit.
+  var countedBytes = 0
   /// Its messages go over a websocket.
   var isWebSocket = false
   /// The services know of the call.
@@ -79,7 +81,15 @@ final class WebCall {
     self.task = task
     self.place = place
     documents = Documents(bytesMax: bodyBytesMax)
+    headBytes = request.headers.reduce(request.path.utf8.count) {
+      $0 + $1.name.utf8.count + $1.value.utf8.count
+    }
   }
+
+  private let headBytes: Int
+
+  /// Bytes that it keeps: the head, and what has come of the body and is not used up.
+  var heldBytes: Int { headBytes + body.count + documents.heldBytes }
 
   /// A field that grpc-gateway hands on to the call under `name`.
   func metadata(_ name: String) -> String? { request.header("grpc-metadata-\(name)") }

@@ -29,6 +29,10 @@ final class Link {
     static let keptChunkBytes = 1 << 20
     /// Clear text that is sealed at a time: about what a socket takes.
     static let sealBytes = 256 << 10
+    /// Answers that wait to be written above which no more requests are served.
+    static let answersBytes = 1 << 20
+    /// Later requests that are taken while one waits for its answer from elsewhere.
+    static let pipelinedBytes = 64 << 10
   }
 
   let token: UInt64
@@ -60,6 +64,8 @@ final class Link {
   /// The request in hand waits for its answer from elsewhere; the next ones wait behind it.
   var isAsking = false
   var keepsAlive = true
+  /// Requests wait for the other side to read the answers before.
+  var hasPausedRequests = false
 
   // An inflow's and a client's.
   var answer = AnswerReader()
@@ -87,6 +93,15 @@ final class Link {
     readAt = now
     wroteAt = now
     parser = RequestParser(bodyBytesMax: PeerLimits.frameBytes)
+  }
+
+  /// Whether the next request may be served.
+  var takesRequests: Bool { !isAsking && !isEnding && waitingBytes < Limits.answersBytes }
+
+  /// Whether the other side's bytes are wanted: one that does not read its answers is not heard.
+  var isReading: Bool {
+    guard case .server = role else { return true }
+    return takesRequests || isAsking && parser.bufferedBytes < Limits.pipelinedBytes
   }
 
   var waitingBytes: Int { output.count - sent + chunk.count + (sealing?.waitingBytes ?? 0) }

@@ -38,6 +38,9 @@ extension PeerThread {
       mark(link)
       return
     }
+    if !event.ready.isDisjoint(with: [.hangUp, .error]), !link.isReading {
+      return broken(link, "closed by the other side")
+    }
     if !event.ready.isDisjoint(with: [.read, .hangUp, .error]) { read(link) }
     if event.ready.contains(.write) { mark(link) }
   }
@@ -56,7 +59,7 @@ extension PeerThread {
   }
 
   private mutating func read(_ link: Link) {
-    for _ in 0..<Link.Limits.readsPerWake {
+    for _ in 0..<Link.Limits.readsPerWake where link.isReading {
       let count: Int?
       do throws(Errno) { count = try link.read(into: &buffer) } catch {
         return broken(link, "\(error)")
@@ -102,7 +105,8 @@ extension PeerThread {
   // MARK: Requests
 
   mutating func serve(_ link: Link) {
-    while !link.isAsking, links[link.token] != nil, case .server = link.role {
+    defer { link.hasPausedRequests = !link.isAsking && !link.isEnding && !link.takesRequests }
+    while link.takesRequests, links[link.token] != nil, case .server = link.role {
       do throws(Refusal) {
         let request = try link.parser.next()
         if link.parser.takeContinue() {

@@ -143,6 +143,7 @@ extension PeerThread {
       try link.answer.receive(bytes, body: &link.body)
       guard let head = link.answer.head else { return }
       guard head.status == 200 else {
+        guard link.body.count <= PeerLimits.answerBytes else { throw .answerTooLarge }
         if link.answer.isComplete { refused(link, head, id, channel) }
         return
       }

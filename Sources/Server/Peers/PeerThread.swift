@@ -79,7 +79,7 @@ struct PeerThread: ~Copyable {
   var activeChanged = true
 
   static func open(_ shared: Shared, _ settings: Settings) throws(Errno) -> PeerThread {
-    var reactor = try Reactor.open(shared.peers.wakeup, shared.log)
+    var reactor = try Reactor.open(shared.peers.wakeup, shared.log, descriptorsLeft: 0)
     try reactor.listen(on: settings.listeners)
     return PeerThread(shared, settings, reactor)
   }
@@ -220,8 +220,8 @@ struct PeerThread: ~Copyable {
   // MARK: Connections
 
   func watch(_ link: Link) {
-    let wanted: Poller.Interest =
-      !link.isOpen ? .write : link.isBlocked ? [.read, .write] : .read
+    var wanted: Poller.Interest = link.isOpen && link.isReading ? .read : []
+    if !link.isOpen || link.isBlocked { wanted.insert(.write) }
     guard wanted != link.interest else { return }
     link.interest = wanted
     try? reactor.poller.change(link.fd, wanted, token: link.token)
@@ -284,6 +284,7 @@ struct PeerThread: ~Copyable {
         close(link)
         continue
       }
+      if link.hasPausedRequests, link.takesRequests { serve(link) }
       watch(link)
     }
     dirty.removeAll(keepingCapacity: true)

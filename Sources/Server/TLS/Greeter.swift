@@ -117,7 +117,7 @@ struct Greeter: ~Copyable {
   ) throws(Errno) -> Greeter {
     Greeter(
       shared: shared, handle: handle, settings: settings,
-      reactor: try Reactor.open(handle.wakeup, shared.log))
+      reactor: try Reactor.open(handle.wakeup, shared.log, descriptorsLeft: 0))
   }
 
   private init(

@@ -56,6 +56,10 @@ final class Sealing {
     if waitingBytes == 0 {
       output.removeAll(keepingCapacity: output.capacity <= Connection.Limits.keptBytes)
       sent = 0
+    } else if sent >= waitingBytes {
+      // Who reads slowly may never take all of it.
+      output.removeFirst(sent)
+      sent = 0
     }
     return count
   }

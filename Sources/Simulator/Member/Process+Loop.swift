@@ -60,7 +60,8 @@ extension Process {
     var rounds = 0
     while services.wantsStore, rounds < 64 {
       rounds += 1
-      services.plan(store: replica.store, control: replica.access, reader: &reader)
+      services.plan(
+        store: replica.store, control: replica.access, reader: &reader, rowsMax: { _ in .max })
       services.execute(reader: &reader, out: &outbox)
       reader.reset()
       deliver()
