@@ -89,6 +89,7 @@ public enum AuthError: Error, Equatable, Sendable {
   case rootUserMissing, rootRoleMissing
   case userExists, userEmpty, userNotFound
   case roleExists, roleEmpty, roleNotFound
+  case nameTooLong
   case permissionNotGiven, permissionNotGranted, roleNotGranted
   case failed, noPasswordUser
   case denied

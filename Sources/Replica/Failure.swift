@@ -1,3 +1,5 @@
+internal import Auth
+
 /// A refusal as clients see it: gRPC's code and etcd's text, both part of the contract.
 public struct Failure: Error, Hashable, Sendable {
   /// gRPC's status codes by number.
@@ -105,6 +107,10 @@ extension Failure {
   public static let roleEmpty = Failure(.invalidArgument, "etcdserver: role name is empty")
   public static let roleNotFound = Failure(
     .failedPrecondition, "etcdserver: role name not found")
+  /// Martlet's own.
+  public static let authNameTooLong = Failure(
+    .invalidArgument,
+    "etcdserver: a user or role name has at most \(AuthStore.Limits.nameBytesMax) bytes")
   public static let authFailed = Failure(
     .invalidArgument, "etcdserver: authentication failed, invalid user ID or password")
   public static let noPasswordUser = Failure(

@@ -16,6 +16,7 @@ extension Failure {
     case .roleExists: self = .roleExists
     case .roleEmpty: self = .roleEmpty
     case .roleNotFound: self = .roleNotFound
+    case .nameTooLong: self = .authNameTooLong
     case .permissionNotGiven: self = .permissionNotGiven
     case .permissionNotGranted: self = .permissionNotGranted
     case .roleNotGranted: self = .roleNotGranted
