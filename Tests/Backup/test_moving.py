@@ -297,6 +297,28 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         assert MARTLET.run("export", server.data_dir, tmp_path / "new").returncode == 1
 
 
+def test_etcdutl_backup() -> None:
+    """It wants etcd's db: on Martlet's own directory it fails and does no harm; what `export` made
+    it takes, and both servers start on its copy."""
+    with (Server(paths.MARTLET, ["--force-new-cluster"]) as server, etcd("3.5") as exported,
+          etcd("3.5") as copied):
+        fill(server.start())
+        before = State.of(server)
+        server.stop()
+        refused = ETCDUTL.run("backup", "--data-dir", server.data_dir,
+                              "--backup-dir", server.home / "backup")
+        assert refused.returncode == 1 and "bolt.Open FAILED" in refused.stderr
+        assert State.of(server.start()) == before
+        server.stop()
+        MARTLET("export", server.data_dir, exported.data_dir)
+        ETCDUTL("backup", "--data-dir", exported.data_dir, "--backup-dir", copied.data_dir)
+        move(copied, server)
+        copied.flags = ["--force-new-cluster"]
+        for each in (server, copied):
+            assert State.of(each.start()).without_members() == before.without_members()
+            each.stop()
+
+
 def test_hashkv_of_etcdctl_is_equal() -> None:
     """The command of the documentation."""
     with Server(paths.MARTLET) as server, etcd("3.5") as back:

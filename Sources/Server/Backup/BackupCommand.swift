@@ -27,6 +27,10 @@ public enum BackupCommand {
     case "version":
       Console.write("etcdutl version: \(Server.etcdVersion)\nAPI version: 3.5\n")
       return 0
+    case .some(let word) where isUtility && ["backup", "migrate"].contains(word):
+      return fail(
+        "\(word) is for etcd's own data directories: \"martlet export\" makes one",
+        Status.failure)
     case nil, "help", "-h", "--help":
       Console.write(usage(name))
       return 0
