@@ -89,10 +89,11 @@ struct RaftThread: ~Copyable {
       restore(upTo: mark)
       core.appended(mark)
       release(upTo: mark)
-    case .applied(let index): core.applied(upTo: index)
+    case .applied(let index):
+      core.applied(upTo: index)
+      campaignIfAlone()
     case .configurations(let applied):
       for change in applied { configure(change) }
-      campaignIfAlone()
     case .transfer(let target): core.transferLeadership(to: target)
     case .compact(let index): core.compact(upTo: index)
     case .messages(let messages): for message in messages { core.step(message) }
@@ -117,7 +118,8 @@ struct RaftThread: ~Copyable {
     }
   }
 
-  /// A single voter need not wait for its election timeout.
+  /// A single voter need not wait for its election timeout, once it has applied what says that
+  /// it is one.
   private mutating func campaignIfAlone() {
     guard core.role == .follower, core.leader == .none,
       core.confState.voters == [core.config.id], !core.confState.isJoint
