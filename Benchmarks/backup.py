@@ -2,10 +2,12 @@
 
 Each server gets `--mebibytes` of values. Then puts run without a break, at full load, while
 snapshots are saved and the store is defragmented (after half of the values are deleted), with
-quiet times between; what writers feel is told for each. Snapshots go to `--folder`, by default in
-memory, as they would go to another disk. h2load and etcdctl share the machine with the server.
-Then the same is asked of size: see scale.py. Environment: `MEBIBYTES`, `KEYS`, `SCALE_MEBIBYTES`,
-or `QUICK=1` for a twentieth of all.
+quiet times between; what writers feel is told for each. Memory is looked at first, when it no
+longer grows by itself: both keep as many entries of the log in it, and its history is compacted
+every second. Snapshots go to `--folder`, by default in memory, as they would go to another disk.
+h2load and etcdctl share the machine with the server. Then the same is asked of size: see scale.py.
+Environment: `MEBIBYTES`, `KEYS` and `SCALE_MEBIBYTES` (0 leaves these out), or `QUICK=1` for a
+twentieth of all.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -35,6 +38,9 @@ VALUES_PER_TXN = 100
 CLIENTS, STREAMS = 8, 4
 QUOTA = 64 << 30
 QUIET_SECONDS = 8
+# Both hold the entries since the last snapshot in memory, and some before it.
+FLAGS = ["--snapshot-count=10000", f"--quota-backend-bytes={QUOTA}"]
+MEMORY_SECONDS, MEMORY_WINDOWS_MAX, MEMORY_FACTOR = 8, 10, 1.01
 ROUNDS = 2
 BINARIES = {"etcd": paths.ETCD, "martlet": paths.MARTLET}
 QUICK = 20
@@ -140,22 +146,56 @@ def writing(server: Server, result: Result):
                 result.puts.append((int(fields[0]) / 1e6, int(fields[2]) / 1000))
 
 
-class Peak(threading.Thread):
-    """By how much the memory that the server holds for itself grows at most."""
+@contextmanager
+def beside(work: Callable[[], object], pause: float):
+    """Does `work` again and again meanwhile."""
+    over = threading.Event()
 
-    def __init__(self, server: Server):
-        super().__init__(daemon=True)
-        self.server, self.first, self.most = server, scale.memory(server)[0], 0.0
-        self.is_over = threading.Event()
+    def repeat() -> None:
+        while not over.wait(pause):
+            work()
 
-    def run(self) -> None:
-        while not self.is_over.wait(0.05):
-            self.most = max(self.most, scale.memory(self.server)[0])
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
-    def end(self) -> float:
-        self.is_over.set()
-        self.join()
-        return max(0.0, self.most - self.first)
+
+def most_memory(server: Server, work: Callable[[], object]) -> float:
+    """What the server holds for itself at its most while `work` is done, in MiB."""
+    found = []
+    with beside(lambda: found.append(scale.memory(server)[0]), 0.05):
+        work()
+    return max(found)
+
+
+def measure_memory(server: Server, folder: Path) -> dict[str, float]:
+    """By how much a snapshot beside writers makes it grow, from where it no longer does alone."""
+    m = messages().rpc
+    with Client(server.address) as client, writing(server, Result()):
+        def compact() -> None:
+            revision = client.maintenance.Status(m.StatusRequest()).header.revision
+            client.kv.Compact(
+                m.CompactionRequest(revision=revision, physical=True), timeout=600)
+
+        with beside(compact, 1):
+            note("memory beside writers")
+            alone = grown = 0.0
+            for _ in range(MEMORY_WINDOWS_MAX):
+                grown = most_memory(server, lambda: time.sleep(MEMORY_SECONDS))
+                if grown <= alone * MEMORY_FACTOR:
+                    break
+                alone = grown
+            note("memory beside writers and a snapshot")
+            saving = most_memory(server, lambda: save(server, folder / "memory.db"))
+    (folder / "memory.db").unlink()
+    alone = max(alone, grown)
+    return {"memory beside writers, MiB": alone,
+            "memory beside writers and a snapshot, MiB": saving,
+            "so a snapshot takes of memory, MiB": max(0.0, saving - alone)}
 
 
 def memory_folder() -> str | None:
@@ -180,24 +220,16 @@ def measure(server: Server, mebibytes: int, folder: Path, quiet: float) -> Resul
     numbers["snapshot alone, s"] = time.monotonic() - start
     numbers["snapshot, MiB"] = (folder / "alone.db").stat().st_size / 2**20
     (folder / "alone.db").unlink()
-    grew, grew_alone = [], []
+    numbers |= measure_memory(server, folder)
     with writing(server, result):
         time.sleep(1)
         for _ in range(ROUNDS):
-            peak = Peak(server)
-            peak.start()
             with window(result, "puts alone"):
                 time.sleep(quiet)
-            grew_alone.append(peak.end() / quiet)
-            peak = Peak(server)
-            peak.start()
             start = time.monotonic()
             with window(result, "puts beside a snapshot"):
                 save(server, folder / "beside.db")
-            took = numbers["snapshot beside puts, s"] = time.monotonic() - start
-            grew.append(peak.end())
-        numbers["memory grew by beside it, MiB"] = max(grew)
-        numbers["memory grows without it in that time, MiB"] = max(grew_alone) * took
+            numbers["snapshot beside puts, s"] = time.monotonic() - start
     status = messages().rpc.StatusRequest()
     with Client(server.address) as client:
         halve(server, mebibytes)
@@ -272,7 +304,7 @@ def beside_writers(options: argparse.Namespace, servers: dict[str, str]) -> str:
     results = {}
     for name, binary in servers.items():
         note(f"{name}: {options.mebibytes} MiB, saved and rewritten beside writers")
-        with (Server(binary, [f"--quota-backend-bytes={QUOTA}", *no_automatic(name)]) as server,
+        with (Server(binary, [*FLAGS, *no_automatic(name)]) as server,
               tempfile.TemporaryDirectory(dir=options.folder or memory_folder()) as folder):
             results[name] = measure(
                 server.start(), options.mebibytes, Path(folder), options.quiet)
@@ -300,8 +332,7 @@ def at_scale(options: argparse.Namespace, servers: dict[str, str]) -> str:
         results = {}
         for name, binary in servers.items():
             note(f"{name}: {each.name}")
-            with tempfile.TemporaryDirectory() as folder:
-                results[name] = scale.measure(binary, each, Path(folder), save)
+            results[name] = scale.measure(binary, each)
         text += f"\n{scale.table(each, results)}\n"
         every[each.name] = results
     (options.output / "scale.json").write_text(json.dumps(every, indent=1))

@@ -2,10 +2,13 @@
 
 Each gets ten million small keys, then, anew, 8 GiB of values. Told are the time of loading (several
 keys in a transaction, several transactions in flight), the file, the memory, the time of a
-snapshot, the worst put beside a compaction of a tenth of the revisions, the time of a restart.
+snapshot (which is thrown away as it comes: there need not be room for it), what puts take beside a
+compaction of a tenth of the revisions and the commits that follow it, the time of a restart.
 """
 
+import shutil
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +26,10 @@ KEY_BYTES, SMALL_VALUE_BYTES, LARGE_VALUE_BYTES = 24, 16, 4096
 # Both keep the entries since the last snapshot in memory.
 FLAGS = ["--snapshot-count=10000", "--quota-backend-bytes=" + str(64 << 30)]
 RESTART_SECONDS_MAX = 600
+# Puts are looked at for so long from the beginning of a compaction, or until it is over.
+COMPACTION_SECONDS_MIN = 5
+# Of the values: LMDB's file, what is written over, the log.
+ROOM_FACTOR, ROOM_BYTES = 2.3, 2 << 30
 
 
 @dataclass(frozen=True)
@@ -35,10 +42,23 @@ class Load:
 
 
 def loads(keys: int, mebibytes: int) -> list[Load]:
-    return [Load(f"{keys:,} keys of {KEY_BYTES} bytes, {SMALL_VALUE_BYTES} of value",
+    """Both, or the one of which there is something."""
+    both = [Load(f"{keys:,} keys of {KEY_BYTES} bytes, {SMALL_VALUE_BYTES} of value",
                  keys, SMALL_VALUE_BYTES),
             Load(f"{mebibytes:,} MiB in values of {LARGE_VALUE_BYTES} bytes",
                  mebibytes * 2**20 // LARGE_VALUE_BYTES, LARGE_VALUE_BYTES)]
+    return [load for load in both if load.keys]
+
+
+def check_room(load: Load) -> None:
+    """Ends the run at once when the server's files would not fit where they go."""
+    row = load.value_bytes + 2 * KEY_BYTES + 40
+    wanted = load.keys * row * ROOM_FACTOR + ROOM_BYTES
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < wanted:
+        sys.exit(f"{load.name}: {folder} has {free / 2**30:.1f} GiB free, {wanted / 2**30:.1f} are "
+                 "needed; TMPDIR names another place")
 
 
 def _field(number: int, data: bytes) -> bytes:
@@ -63,29 +83,49 @@ def transactions(load: Load, keys: range) -> Iterator[bytes]:
         yield bytes(txn)
 
 
-def pump(server: Server, requests: Iterator[bytes], total: int, name: str) -> None:
-    """Sends TxnRequests with `IN_FLIGHT` on their way."""
+def pump(server: Server, requests: Iterator[bytes], total: int, name: str) -> int:
+    """Sends TxnRequests with `IN_FLIGHT` on their way. Those that time out, since the disk does not
+    follow, are sent again; how many these are."""
     with grpc.insecure_channel(server.address) as channel:
         call = channel.unary_unary("/etcdserverpb.KV/Txn", lambda request: request, lambda a: a)
         room = threading.Semaphore(IN_FLIGHT)
-        failures = []
+        failures: list[grpc.Future] = []
+        late: list[bytes] = []
 
-        def ended(future: grpc.Future) -> None:
-            if future.code() is not grpc.StatusCode.OK:
-                failures.append(future)
-            room.release()
+        def send(request: bytes) -> None:
+            def ended(future: grpc.Future) -> None:
+                if future.code() is not grpc.StatusCode.OK:
+                    if "timed out" in future.details():
+                        late.append(request)
+                    else:
+                        failures.append(future)
+                room.release()
 
-        for count, request in enumerate(requests):
             room.acquire()
             if failures:
                 raise RuntimeError(f"a load failed: {failures[0].code()} {failures[0].details()}")
             call.future(request).add_done_callback(ended)
+
+        def drain() -> None:
+            for _ in range(IN_FLIGHT):
+                room.acquire()
+            room.release(IN_FLIGHT)
+
+        for count, request in enumerate(requests):
+            send(request)
             if count % 256 == 0:
                 show(f"{name}: {100 * count // max(1, total)} %")
-        for _ in range(IN_FLIGHT):
-            room.acquire()
+        drain()
+        timed_out = 0
+        while late:
+            again, late[:] = late[:], []
+            timed_out += len(again)
+            for request in again:
+                send(request)
+            drain()
         if failures:
             raise RuntimeError(f"a load failed: {failures[0].code()} {failures[0].details()}")
+        return timed_out
 
 
 def show(text: str) -> None:
@@ -107,8 +147,24 @@ def memory(server: Server) -> tuple[float, float]:
     return found["RssAnon"], found["RssFile"]
 
 
-def worst_put(server: Server, work: Callable[[], None]) -> tuple[float, float, float]:
-    """Seconds of `work`; of the puts beside it, one after the other, the worst and the p99 in ms."""
+def receive_snapshot(server: Server) -> int:
+    """How many bytes it has; they go nowhere."""
+    count = shown = 0
+    with Client(server.address) as client:
+        for answer in client.maintenance.Snapshot(messages().rpc.SnapshotRequest()):
+            count += len(answer.blob)
+            if count >> 24 > shown:
+                shown = count >> 24
+                whole = count + answer.remaining_bytes
+                show(f"snapshot: {100 * count // whole} %")
+    return count
+
+
+def worst_put(
+        server: Server, work: Callable[[], object], seconds_min: float
+) -> tuple[float, float, float]:
+    """Seconds of `work`; of the puts beside it, one after the other, the worst and the p99 in ms.
+    Those count that begin in its time or in the first `seconds_min`."""
     m = messages().rpc
     over = threading.Event()
     times = []
@@ -117,7 +173,10 @@ def worst_put(server: Server, work: Callable[[], None]) -> tuple[float, float, f
         with Client(server.address) as client:
             while not over.is_set():
                 start = time.monotonic()
-                client.kv.Put(m.PutRequest(key=b"pause", value=b"x"), timeout=600)
+                try:
+                    client.kv.Put(m.PutRequest(key=b"pause", value=b"x"), timeout=600)
+                except grpc.RpcError as error:
+                    note(f"a put failed: {error.details()}")
                 times.append((time.monotonic() - start) * 1000)
 
     thread = threading.Thread(target=write)
@@ -125,41 +184,47 @@ def worst_put(server: Server, work: Callable[[], None]) -> tuple[float, float, f
     start = time.monotonic()
     work()
     took = time.monotonic() - start
+    time.sleep(max(0, seconds_min - took))
     over.set()
     thread.join()
     times.sort()
     return took, times[-1], times[int(len(times) * 0.99)]
 
 
-def measure(binary: str, load: Load, folder: Path, snapshot: Callable) -> dict[str, float]:
+def measure(binary: str, load: Load) -> dict[str, float]:
     """One server's rows."""
+    check_room(load)
     rows = {}
     m = messages().rpc
     with Server(binary, FLAGS) as server:
         server.start()
         start = time.monotonic()
         per_txn = max(1, min(OPERATIONS_PER_TXN, TXN_BYTES_MAX // (load.value_bytes + 64)))
-        pump(server, transactions(load, range(load.keys)), load.keys // per_txn, "loading")
+        timed_out = pump(
+            server, transactions(load, range(load.keys)), load.keys // per_txn, "loading")
         rows["load, s"] = time.monotonic() - start
+        rows["transactions that timed out and were sent again"] = timed_out
         rows["keys loaded a second"] = load.keys / rows["load, s"]
         with Client(server.address) as client:
             status = client.maintenance.Status(m.StatusRequest())
             rows["file, MiB"] = status.dbSize / 2**20
             rows["memory after loading, MiB"] = memory(server)[0]
             start = time.monotonic()
-            snapshot(server, folder / "scale.db")
+            size = receive_snapshot(server)
             rows["snapshot, s"] = time.monotonic() - start
-            rows["snapshot, MiB"] = (folder / "scale.db").stat().st_size / 2**20
-            (folder / "scale.db").unlink()
+            rows["snapshot, MiB"] = size / 2**20
             tenth = range(load.keys // 10)
             pump(server, transactions(load, tenth), len(tenth) // per_txn, "writing over a tenth")
             revision = client.maintenance.Status(m.StatusRequest()).header.revision
             _, rows["worst put alone, ms"], rows["p99 of puts alone, ms"] = worst_put(
-                server, lambda: time.sleep(3))
+                server, lambda: None, COMPACTION_SECONDS_MIN)
+            show("compaction")
             (rows["compaction, s"], rows["worst put beside a compaction, ms"],
              rows["p99 of puts beside a compaction, ms"]) = worst_put(
                 server, lambda: client.kv.Compact(
-                    m.CompactionRequest(revision=revision, physical=True), timeout=600))
+                    m.CompactionRequest(revision=revision, physical=True), timeout=3600),
+                COMPACTION_SECONDS_MIN)
+        show("restart")
         server.stop()
         start = time.monotonic()
         server.spawn()
@@ -169,6 +234,7 @@ def measure(binary: str, load: Load, folder: Path, snapshot: Callable) -> dict[s
                 raise RuntimeError(f"no restart: {server.log_tail()}")
             time.sleep(0.01)
         rows["restart to serving, s"] = time.monotonic() - start
+        show("")
         rows["memory after the restart, MiB"], _ = memory(server)
         rows["the same, bytes a key"] = memory(server)[0] * 2**20 / load.keys
     return rows

@@ -168,7 +168,7 @@ public struct Settings: Sendable {
 
 extension Settings {
   /// Go's strconv.ParseBool.
-  static func boolean(_ text: String) -> Bool? {
+  public static func boolean(_ text: String) -> Bool? {
     switch text {
     case "1", "t", "T", "true", "TRUE", "True": true
     case "0", "f", "F", "false", "FALSE", "False": false

@@ -34,7 +34,9 @@ internal import CNGHTTP2
   private let session: OpaquePointer
 
   /// Calls the method at `path` with one message; `token` is etcd's, empty without users.
-  public init(path: String, authority: String, message: [UInt8], token: String) {
+  public init(
+    path: String, isSecure: Bool, authority: String, message: [UInt8], token: String
+  ) {
     unsafe memory = .allocate(capacity: 1)
     unsafe memory.initialize(to: State())
     let count = UInt32(message.count)
@@ -55,8 +57,8 @@ internal import CNGHTTP2
     unsafe nghttp2_submit_settings(session, 0, &window, 1)
     unsafe nghttp2_session_set_local_window_size(session, 0, 0, Limits.windowBytes)
     var fields = [
-      (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", authority),
-      ("content-type", "application/grpc"), ("te", "trailers"),
+      (":method", "POST"), (":scheme", isSecure ? "https" : "http"), (":path", path),
+      (":authority", authority), ("content-type", "application/grpc"), ("te", "trailers"),
     ]
     if !token.isEmpty { fields.append(("token", token)) }
     submit(fields)

@@ -1,3 +1,5 @@
+internal import Auth
+
 /// A refusal as clients see it: gRPC's code and etcd's text, both part of the contract.
 public struct Failure: Error, Hashable, Sendable {
   /// gRPC's status codes by number.
@@ -101,11 +103,13 @@ extension Failure {
     .failedPrecondition, "etcdserver: user name not found")
   public static let roleExists = Failure(
     .failedPrecondition, "etcdserver: role name already exists")
-  public static let nameTooLong = Failure(
-    .invalidArgument, "etcdserver: name is too long (martlet: 511 bytes at most)")
   public static let roleEmpty = Failure(.invalidArgument, "etcdserver: role name is empty")
   public static let roleNotFound = Failure(
     .failedPrecondition, "etcdserver: role name not found")
+  /// Martlet's own.
+  public static let nameTooLong = Failure(
+    .invalidArgument,
+    "etcdserver: a user or role name has at most \(AuthStore.Limits.nameBytes) bytes")
   public static let authFailed = Failure(
     .invalidArgument, "etcdserver: authentication failed, invalid user ID or password")
   public static let noPasswordUser = Failure(

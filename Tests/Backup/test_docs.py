@@ -11,6 +11,8 @@ from harness import paths
 from harness.protos import Client
 from harness.server import Server, clean_environment, free_ports
 
+from pki import Authority
+from secure import SecureServer, etcdctl, server_flags, works
 from tools import MARTLET, ETCDUTL, State, etcd, fill, put
 
 PAGE = paths.ROOT / "docs" / "backup.md"
@@ -21,8 +23,10 @@ BLOCK_SECONDS_MAX = 60
 class Machine:
     """Stand-ins for the paths, ports and services that the page names."""
 
-    def __init__(self, folder: Path, member: Server, old: Server, moved: Server):
+    def __init__(self, folder: Path, member: Server, old: Server, moved: Server,
+                 secure: SecureServer):
         self.folder = folder
+        self.secure = secure
         self.services = {"martlet": member, "etcd": old, "martlet-on-etcds-directory": moved}
         self.member = member
         self.ports = free_ports(2)
@@ -55,7 +59,8 @@ class Machine:
             "/var/lib/martlet": str(self.services["martlet"].data_dir),
             "/var/lib/etcd": str(self.services["etcd"].data_dir),
             "/backup": str(self.folder / "backup"), "/tmp/": f"{self.folder}/tmp/",
-            "127.0.0.1:2379": self.member.address,
+            "/etc/etcd/": f"{self.secure.authority.folder}/",
+            "10.0.0.1:2379": self.secure.address, "127.0.0.1:2379": self.member.address,
             "127.0.0.1:3379": f"127.0.0.1:{self.ports[0]}",
             "127.0.0.1:3380": f"127.0.0.1:{self.ports[1]}",
             "m1=http://127.0.0.1:2380": f"m1={self.member.peer_url}",
@@ -72,11 +77,23 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Machine]:
+def secure(tmp_path: Path) -> Iterator[SecureServer]:
+    """Demands a certificate and a user."""
+    authority = Authority(tmp_path / "pki", "ec")
+    pair, client = authority.issue("server", "IP:127.0.0.1"), authority.issue("client")
+    with SecureServer(authority, client, server_flags(authority, pair)) as server:
+        server.start()
+        for line in ["user add root:secret", "user grant-role root root", "auth enable"]:
+            assert works(etcdctl(server, *line.split(), ca=authority.ca, client=client))
+        yield server
+
+
+@pytest.fixture
+def machine(tmp_path: Path, secure: SecureServer) -> Iterator[Machine]:
     with (Server(paths.MARTLET) as member, etcd("3.5") as old,
           Server(paths.MARTLET, data_dir=old.data_dir) as moved):
         moved.client_port, moved.peer_port = old.client_port, old.peer_port
-        yield Machine(tmp_path, member, old, moved)
+        yield Machine(tmp_path, member, old, moved, secure)
 
 
 def test_every_command_of_the_page(machine: Machine) -> None:

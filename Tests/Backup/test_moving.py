@@ -158,6 +158,31 @@ def test_users_keep_their_rights(version: str, interval: str) -> None:
             ETCDCTL("--endpoints", each.address, *root, "user", "add", f"new-{each.client_port}:x")
 
 
+def test_names_as_long_as_the_store_takes() -> None:
+    """One that is longer is refused when it is made, and not at every commit from then on."""
+    m = messages().rpc
+    longest = "n" * 511
+    with Server(paths.MARTLET) as server, etcd("3.5") as back:
+        with Client(server.start().address) as client:
+            for name in (longest, longest + "n"):
+                for call in (
+                        lambda: client.auth.UserAdd(m.AuthUserAddRequest(name=name, password="p")),
+                        lambda: client.auth.RoleAdd(m.AuthRoleAddRequest(name=name))):
+                    if name == longest:
+                        call()
+                        continue
+                    with pytest.raises(grpc.RpcError, match="at most 511 bytes"):
+                        call()
+        server.stop()
+        for each in (server, back):
+            if each is back:
+                server.stop()
+                MARTLET("export", server.data_dir, back.data_dir)
+            with Client(each.start().address) as client:
+                assert client.auth.UserList(m.AuthUserListRequest()).users == [longest]
+                assert client.auth.RoleList(m.AuthRoleListRequest()).roles == [longest]
+
+
 def test_another_token_or_name_does_not_matter() -> None:
     """As in etcd, the log says whose it is; flags for the first start are not needed again."""
     with etcd("3.5") as source, Server(paths.MARTLET) as server:
@@ -269,6 +294,28 @@ def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
         assert done.returncode == 1 and "not empty" in done.stderr, done.stderr
         MARTLET("export", server.data_dir, tmp_path / "new")
         assert MARTLET.run("export", server.data_dir, tmp_path / "new").returncode == 1
+
+
+def test_etcdutl_backup() -> None:
+    """It wants etcd's db: on Martlet's own directory it fails and does no harm; what `export` made
+    it takes, and both servers start on its copy."""
+    with (Server(paths.MARTLET, ["--force-new-cluster"]) as server, etcd("3.5") as exported,
+          etcd("3.5") as copied):
+        fill(server.start())
+        before = State.of(server)
+        server.stop()
+        refused = ETCDUTL.run("backup", "--data-dir", server.data_dir,
+                              "--backup-dir", server.home / "backup")
+        assert refused.returncode == 1 and "bolt.Open FAILED" in refused.stderr
+        assert State.of(server.start()) == before
+        server.stop()
+        MARTLET("export", server.data_dir, exported.data_dir)
+        ETCDUTL("backup", "--data-dir", exported.data_dir, "--backup-dir", copied.data_dir)
+        move(copied, server)
+        copied.flags = ["--force-new-cluster"]
+        for each in (server, copied):
+            assert State.of(each.start()).without_members() == before.without_members()
+            each.stop()
 
 
 def test_hashkv_of_etcdctl_is_equal() -> None:

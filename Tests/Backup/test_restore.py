@@ -106,6 +106,14 @@ def test_a_bumped_revision(snapshots: dict) -> None:
         assert State.of(reference.start()) == now
 
 
+@pytest.mark.parametrize("amount", [2**62, 2**63 - 1])
+def test_a_bump_that_leaves_no_room(snapshots: dict, tmp_path: Path, amount: int) -> None:
+    refused = MARTLET.run("snapshot", "restore", snapshots["martlet"][0], "--data-dir",
+                          tmp_path / "new", "--bump-revision", amount, "--mark-compacted")
+    assert refused.returncode == 1 and "leads beyond revision" in refused.stderr
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_copied_member_directory(snapshots: dict, tmp_path: Path) -> None:
     """`member/` of a stopped server, copied and put back."""
     path, _ = snapshots["martlet"]

@@ -4,8 +4,10 @@ import base64
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -21,6 +23,7 @@ from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, etcd, fil
 
 FORMATS = ["simple", "table", "json", "fields"]
 SNAPSHOTS_AT_ONCE = 4
+MEBIBYTE = 1 << 20
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def test_a_user_saves(tmp_path: Path) -> None:
         for line in ["user add root:secret", "user grant-role root root", "auth enable"]:
             ETCDCTL(*words, *line.split())
         save_to = ("snapshot", "save", tmp_path / "db", *words)
-        for user in ([], ["--user", "root:wrong"], ["--user", "root"]):
+        for user in ([], ["--user", "root:wrong"]):
             assert MARTLET.run(*save_to, *user).returncode == 5
         assert not (tmp_path / "db").exists()
         MARTLET(*save_to, "--user", "root:secret")
@@ -78,7 +81,7 @@ def test_saves_that_fail_leave_no_file(server: Server, tmp_path: Path) -> None:
         nobody.bind(("127.0.0.1", 0))
         for endpoint, message in [
             (f"127.0.0.1:{nobody.getsockname()[1]}", "connection refused"),
-            (f"https://{server.address}", "only http"),
+            (f"https://{server.address}", "one without TLS?"),
             (f"{server.address},127.0.0.1:1", "one selected node"),
         ]:
             done = MARTLET.run("snapshot", "save", tmp_path / "db", "--endpoints", endpoint)
@@ -97,6 +100,9 @@ def test_called_by_the_name_of_etcdutl(server: Server, tmp_path: Path) -> None:
     assert tool("version").splitlines()[1] == "API version: 3.5"
     assert tool.run("snapshot", "save", path).returncode == 128
     assert 'unknown command "nonsense" for "etcdutl"' in tool.run("nonsense").stderr
+    for word in ("backup", "migrate"):
+        refused = tool.run(word, "--data-dir", tmp_path)
+        assert refused.returncode == 1 and "martlet export" in refused.stderr
 
 
 def test_the_stream_counts_down_and_ends_with_its_hash(server: Server) -> None:
@@ -145,6 +151,52 @@ def test_what_was_acknowledged_is_in_the_snapshot(tmp_path: Path) -> None:
             revision = put(client, b"k", b"%d" % n)
             path = save(server, tmp_path / f"{n}.db")
             assert f'"revision":{revision},' in MARTLET("snapshot", "status", path, "-w", "json")
+
+
+def private_bytes(server: Server) -> int:
+    """What the server holds that is no file's."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status).group(1)) << 10
+
+
+def test_memory_does_not_follow_the_size() -> None:
+    """With a client that does not read for a while and another that writes all the time; the log
+    in memory is kept short, and the server is a new one that has no memory to use again."""
+    m = messages().rpc
+    few = ["--snapshot-count=10", "--experimental-snapshot-catchup-entries=10"]
+    over = threading.Event()
+
+    def write() -> None:
+        with Client(server.address) as own:
+            while not over.is_set():
+                put(own, b"k", b"v")
+
+    with Server(paths.MARTLET, few) as server:
+        with Client(server.start().address) as client:
+            for n in range(128):
+                client.kv.Txn(m.TxnRequest(success=[
+                    m.RequestOp(request_put=m.PutRequest(key=b"%d/%d" % (n, at), value=bytes(4096)))
+                    for at in range(128)]))
+        server.stop()
+        server.flags = []
+        writer = threading.Thread(target=write)
+        with Client(server.start().address) as client:
+            writer.start()
+            try:
+                found = [private_bytes(server)]
+                stream = client.maintenance.Snapshot(m.SnapshotRequest())
+                size = len(next(stream).blob)
+                end = time.monotonic() + 1.5
+                while time.monotonic() < end:
+                    found.append(private_bytes(server))
+                for answer in stream:
+                    size += len(answer.blob)
+                    found.append(private_bytes(server))
+            finally:
+                over.set()
+                writer.join()
+        assert size > 64 * MEBIBYTE
+        assert max(found) - found[0] < 16 * MEBIBYTE, [each >> 20 for each in found[::50]]
 
 
 def begin(client: Client) -> grpc.Call:

@@ -130,4 +130,51 @@ import Testing
       try backend.commit(batch)
     }
   }
+
+  @Test(arguments: ["finishedCompactRev", "scheduledCompactRev"])
+  func `a compaction at what is no revision is refused`(name: String) throws {
+    let backend = try backend(seed: 6)
+    for main in [-1, .max] as [Int64] {
+      var batch = WriteBatch()
+      let value = RevisionKey.bytes(Revision(main: main, sub: 0))
+      let key = [UInt8](name.utf8)
+      batch.put(.meta, key.rawSpan, value.rawSpan)
+      try backend.commit(batch)
+      #expect(throws: BackendError.self) { try findings(backend) }
+    }
+  }
+
+  @Test func `a row beyond the last revision that has a next one is refused`() throws {
+    let backend = try backend(seed: 7)
+    var batch = WriteBatch()
+    let value: [UInt8] = [0x0a, 1, 97]
+    let key = RevisionKey.bytes(Revision(main: .max, sub: 0))
+    batch.put(.key, key.rawSpan, value.rawSpan)
+    try backend.commit(batch)
+    #expect(throws: BackendError.self) { try findings(backend) }
+  }
+
+  @Test func `after the highest version that a row can tell there is a next one`() throws {
+    let backend = MemoryBackend()
+    let name: [UInt8] = [97]
+    let hit = KeyIndex.Hit(
+      modified: Revision(main: 2, sub: 0), created: Revision(main: 2, sub: 0), version: .max)
+    var value: [UInt8] = []
+    KeyValueBytes.append(
+      key: name.rawSpan, value: RawSpan(), hit: hit, lease: .none, to: &value)
+    var batch = WriteBatch()
+    let key = RevisionKey.bytes(hit.modified)
+    batch.put(.key, key.rawSpan, value.rawSpan)
+    try backend.commit(batch)
+    var store = try StoreTests.open(backend)
+    var events = EventBatch()
+    store.begin()
+    let next = store.put(key: name.rawSpan, value: RawSpan(), lease: .none)
+    #expect(next.version > 1)
+    store.end(into: &events)
+    store.begin()
+    let deleted = store.deleteRange(from: name.rawSpan, to: RawSpan()) { _ in }
+    #expect(deleted == 1)
+    store.end(into: &events)
+  }
 }

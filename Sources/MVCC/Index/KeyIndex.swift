@@ -22,6 +22,9 @@ public struct KeyIndex: ~Copyable {
     }
   }
 
+  /// Versions that rows tell: there is always a next one.
+  private static let versionMax = Int64.max / 2
+
   var root = Node.make(isLeaf: true)
   /// Keys that the tree holds, with those that only have a tombstone left.
   var heldCount = 0
@@ -77,7 +80,8 @@ public struct KeyIndex: ~Copyable {
     _ key: RawSpan, created: Revision, modified: Revision, version: Int64
   ) {
     noteRevision(modified)
-    let change = Change(modified: modified, created: created, version: max(version, 1))
+    let version = min(max(version, 1), Self.versionMax)
+    let change = Change(modified: modified, created: created, version: version)
     guard let entry = lookUp(key) else {
       insert(Entry.make(key: key, newest: change))
       keyCount += 1

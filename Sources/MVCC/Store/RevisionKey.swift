@@ -4,6 +4,8 @@ public import Basics
 /// in `t`. etcd: mvcc/revision.go.
 public enum RevisionKey {
   public static let byteCount = 17
+  /// Main revisions of rows and restores: there is always a next one.
+  public static let mainMax = Int64.max / 2
 
   /// Adds the key to `bytes`.
   public static func append(_ revision: Revision, isTombstone: Bool, to bytes: inout [UInt8]) {
@@ -30,7 +32,7 @@ public enum RevisionKey {
     let revision = Revision(
       main: Int64(bitPattern: key.bigEndian()), sub: Int64(bitPattern: key.bigEndian(at: 9)))
     // A transaction has fewer changes than that.
-    guard revision.main >= 0, 0...Int64(UInt32.max) ~= revision.sub else { return nil }
+    guard 0...mainMax ~= revision.main, 0...Int64(UInt32.max) ~= revision.sub else { return nil }
     return (revision, isTombstone)
   }
 }

@@ -25,8 +25,8 @@ extension Store {
     if let term = try store.number(MetaKey.term, reader) {
       store.consistentTerm = Term(UInt64(bitPattern: term))
     }
-    let finished = try store.number(MetaKey.finishedCompact, reader)
-    let scheduled = try store.number(MetaKey.scheduledCompact, reader)
+    let finished = try store.revision(MetaKey.finishedCompact, reader)
+    let scheduled = try store.revision(MetaKey.scheduledCompact, reader)
     if let finished { store.compactRevision = finished }
     try store.readRows(reader, leased: &leased, progress: progress)
     // etcd: rows that are gone may have held the newest revision.
@@ -47,6 +47,14 @@ extension Store {
       throw .corrupt("bucket meta: \(String(decoding: key, as: UTF8.self)) is cut short")
     }
     return Int64(bitPattern: bytes.rawSpan.bigEndian())
+  }
+
+  private func revision(_ key: [UInt8], _ reader: B.Reader) throws(BackendError) -> Int64? {
+    guard let main = try number(key, reader) else { return nil }
+    guard 0...RevisionKey.mainMax ~= main else {
+      throw .corrupt("bucket meta: \(String(decoding: key, as: UTF8.self)) is no revision")
+    }
+    return main
   }
 
   private mutating func readRows(

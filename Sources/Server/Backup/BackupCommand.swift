@@ -27,6 +27,10 @@ public enum BackupCommand {
     case "version":
       Console.write("etcdutl version: \(Server.etcdVersion)\nAPI version: 3.5\n")
       return 0
+    case .some(let word) where isUtility && ["backup", "migrate"].contains(word):
+      return fail(
+        "\(word) is for etcd's own data directories: \"martlet export\" makes one",
+        Status.failure)
     case nil, "help", "-h", "--help":
       Console.write(usage(name))
       return 0
@@ -87,21 +91,29 @@ public enum BackupCommand {
   // MARK: save
 
   private static func save(_ line: inout Words) -> Int32 {
+    let names = ClientOptions.flags.union(ClientOptions.switches)
     do throws(Words.Refusal) {
-      try line.parse(flags: ["endpoints", "user"], switches: [])
+      try line.parse(flags: ClientOptions.flags, switches: ClientOptions.switches)
+      let unknown = try line.complete(
+        names, from: Console.environment(), prefix: "ETCDCTL_")
+      // Scripts for several versions of etcdctl set that one.
+      for name in unknown where name != "ETCDCTL_API" {
+        Console.write("unrecognized environment variable \(name)\n", toError: true)
+      }
     } catch {
       return fail(error.text, Status.failure)
     }
     guard line.plain.count == 1 else {
       return fail("snapshot save expects one argument", Status.badArguments)
     }
-    func known(_ name: String) -> String? {
-      Console.environment().first { $0.name == name }?.value
+    let server: ClientOptions
+    do throws(Words.Refusal) {
+      server = try ClientOptions(line)
+    } catch {
+      return fail(error.text, Status.badArguments)
     }
-    let endpoint = line["endpoints"] ?? known("ETCDCTL_ENDPOINTS") ?? "127.0.0.1:2379"
-    let user = line["user"] ?? known("ETCDCTL_USER") ?? ""
     do throws(BackupError) {
-      try Save(endpoint: endpoint, path: line.plain[0], user: user).run()
+      try Save(server: server, path: line.plain[0]).run()
       Console.write("Snapshot saved at \(line.plain[0])\n")
       return 0
     } catch {
@@ -246,8 +258,10 @@ public enum BackupCommand {
     if program != "etcdutl" {
       text += """
 
-          martlet snapshot save <filename> [--endpoints <host:port>] [--user <name:password>]
-            Fetches a snapshot from a running server.
+          martlet snapshot save <filename> [flags]
+            Fetches a snapshot from a running server. Flags, and variables ETCDCTL_…, as
+            etcdctl's: --endpoints, --cacert, --cert, --key, --insecure-skip-tls-verify,
+            --insecure-transport, --user, --password, --dial-timeout, --command-timeout.
 
           martlet export <data directory> <new directory> [--wal-dir <directory>]
             Makes a data directory for etcd from that of a stopped Martlet.

@@ -131,23 +131,29 @@ struct Restore {
       progress.show(size > 0 ? min(100, done * 100 / size) : 100)
     }
     adding.omitted = [.members, .membersRemoved]
-    try adding.make(path, from: file) { batch, found in
+    try adding.make(path, from: file) { batch, found throws(BackupError) in
       for row in plan.tree.rows where row.bucket == .members {
         if let value = row.value { batch.put(.members, row.key, value) }
       }
       batch.put(.meta, [UInt8]("consistent_index"), [UInt8](bigEndian: plan.index.rawValue))
       batch.put(.meta, [UInt8]("term"), [UInt8](bigEndian: 1))
       batch.remove(.meta, [UInt8]("confState").rawSpan)
-      if revisionBump > 0 { bump(&batch, found) }
+      if revisionBump > 0 { try bump(&batch, found) }
     }
   }
 
   /// Lets the revision jump, and everything before be compacted, so that no client sees it go
   /// back. etcd: `v3Manager.modifyLatestRevision`, with its empty row.
-  private func bump(_ batch: inout WriteBatch, _ found: StoreImport.Found) {
+  private func bump(
+    _ batch: inout WriteBatch, _ found: StoreImport.Found
+  ) throws(BackupError) {
     let newest = found.newest.count >= 8 ? found.newest.rawSpan.bigEndian() : 1
-    let revision = RevisionKey.bytes(
-      Revision(main: Int64(bitPattern: newest &+ revisionBump), sub: 0))
+    let (bumped, isTooLarge) = newest.addingReportingOverflow(revisionBump)
+    guard !isTooLarge, bumped <= UInt64(RevisionKey.mainMax) else {
+      throw BackupError(
+        "--bump-revision \(revisionBump) leads beyond revision \(RevisionKey.mainMax)")
+    }
+    let revision = RevisionKey.bytes(Revision(main: Int64(bumped), sub: 0))
     batch.put(.key, revision, [])
     batch.put(.meta, [UInt8]("scheduledCompactRev"), revision)
   }

@@ -1,6 +1,7 @@
 internal import API
 internal import Basics
 internal import HTTP2
+internal import Peers
 internal import Platform
 internal import TLS
 
@@ -8,24 +9,23 @@ internal import TLS
 /// it is whole. etcd: client/v3/snapshot.
 struct Save {
   private enum Limits {
-    static let silenceSeconds = 60
-    static let readBytes = 256 << 10
+    /// A server that says nothing for so long is given up.
+    static let silenceNanoseconds: UInt64 = 60_000_000_000
   }
 
-  var endpoint: String
-  var path: String
-  /// A user's name and password, with a colon between them; empty where there are no users.
-  var user = ""
+  let server: ClientOptions
+  let path: String
 
   func run() throws(BackupError) {
-    let address = try address()
-    let token = try token(address)
+    let deadline = server.commandNanoseconds.map { Clock.monotonic() + $0 }
+    let token = try token()
     var target = try Target(path + ".part")
     let progress = Progress("saving \(path)")
     do throws(BackupError) {
-      try call(address, "Maintenance/Snapshot", [], token: token) { message throws(BackupError) in
+      try call("Maintenance/Snapshot", [], token: token, until: deadline) {
+        message throws(BackupError) in
         guard let answer = try? SnapshotResponse(decoding: message.rawSpan) else {
-          throw BackupError("\(endpoint): an answer that is no SnapshotResponse")
+          throw BackupError("\(server.endpoint): an answer that is no SnapshotResponse")
         }
         try target.add(answer.blob)
         let total = target.bytes + Int(clamping: answer.remainingBytes)
@@ -44,78 +44,86 @@ struct Save {
     }
   }
 
-  private func address() throws(BackupError) -> (host: String, port: String) {
-    var rest = endpoint[...]
-    if rest.hasPrefix("https://") || rest.hasPrefix("unix") {
-      throw BackupError("\(endpoint): only http is spoken here, use etcdctl snapshot save")
-    }
-    if rest.hasPrefix("http://") { rest = rest.dropFirst(7) }
-    guard !rest.contains(",") else {
-      throw BackupError(
-        "snapshot must be requested to one selected node, not multiple [\(endpoint)]")
-    }
-    guard let colon = rest.lastIndex(of: ":") else {
-      throw BackupError("\(endpoint) does not have the form \"host:port\"")
-    }
-    var host = rest[..<colon]
-    if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-    return (String(host), String(rest[rest.index(after: colon)...]))
-  }
-
-  /// What proves that the caller is the user.
-  private func token(_ address: (host: String, port: String)) throws(BackupError) -> String {
-    guard !user.isEmpty else { return "" }
-    let halves = user.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-    guard halves.count == 2 else {
-      throw BackupError("--user takes a name and a password with a colon between them")
-    }
+  /// What proves that the caller is the user. As etcdctl, none where there are no users.
+  private func token() throws(BackupError) -> String {
+    guard !server.user.isEmpty, !server.password.isEmpty else { return "" }
     var request: [UInt8] = []
-    AuthenticateRequest(name: String(halves[0]), password: String(halves[1]))
-      .encode(into: &request)
+    AuthenticateRequest(name: server.user, password: server.password).encode(into: &request)
     var token = ""
-    try call(address, "Auth/Authenticate", request, token: "") { message throws(BackupError) in
+    let deadline = Clock.monotonic() + server.dialNanoseconds
+    let ending = try ending(of: "Auth/Authenticate", request, token: "", until: deadline) {
+      message throws(BackupError) in
       token = (try? AuthenticateResponse(decoding: message.rawSpan))?.token ?? ""
     }
+    guard ending.code == 0 || ending.text == Self.noUsers else { throw BackupError(ending) }
     return token
   }
 
-  /// Makes one call on a connection of its own, and hands each message of the answer to `body`.
+  private static let noUsers = "etcdserver: authentication is not enabled"
+
   private func call(
-    _ address: (host: String, port: String), _ method: String, _ request: [UInt8],
-    token: String, _ body: (_ message: [UInt8]) throws(BackupError) -> Void
+    _ method: String, _ request: [UInt8], token: String, until deadline: UInt64?,
+    _ body: (_ message: [UInt8]) throws(BackupError) -> Void
   ) throws(BackupError) {
-    let socket: DialledSocket
-    do throws(Errno) {
-      socket = try DialledSocket.open(
-        host: address.host, port: address.port, seconds: Limits.silenceSeconds)
-    } catch {
-      throw BackupError("dial \(endpoint): \(lowercased(error))")
-    }
+    let ending = try ending(of: method, request, token: token, until: deadline, body)
+    guard ending.code == 0 else { throw BackupError(ending) }
+  }
+
+  /// Makes one call on a connection of its own, and hands each message of the answer to `body`.
+  private func ending(
+    of method: String, _ request: [UInt8], token: String, until deadline: UInt64?,
+    _ body: (_ message: [UInt8]) throws(BackupError) -> Void
+  ) throws(BackupError) -> ClientCall.Ending {
+    var exchange = try dial()
     let call = ClientCall(
-      path: "/etcdserverpb.\(method)", authority: "\(address.host):\(address.port)",
-      message: request, token: token)
-    var buffer = [UInt8](repeating: 0, count: Limits.readBytes)
+      path: "/etcdserverpb.\(method)", isSecure: server.tls != nil,
+      authority: server.url.authority, message: request, token: token)
     var output: [UInt8] = []
     while true {
       while let message = call.nextMessage() { try body(message) }
-      if let ending = call.ending {
-        guard ending.code == 0 else {
-          throw BackupError("rpc error: code = \(ending.code) desc = \(ending.text)")
-        }
-        return
-      }
+      if let ending = call.ending { return ending }
       output.removeAll(keepingCapacity: true)
       call.output(into: &output)
-      do throws(Errno) {
-        if !output.isEmpty { try socket.write(output) }
-        let count = try socket.read(into: &buffer)
-        guard count > 0, call.receive(buffer.rawSpan.extracting(0..<count)) else {
-          throw Errno.ended
-        }
+      let now = Clock.monotonic()
+      let left = deadline.map { $0 - min($0, now) } ?? .max
+      guard left > 0 else { throw BackupError("context deadline exceeded") }
+      exchange.patience = min(Limits.silenceNanoseconds, left)
+      var isUnderstood = true
+      var goesOn = true
+      do throws(Exchange.Failure) {
+        if !output.isEmpty { try exchange.write(output.rawSpan) }
+        goesOn = try exchange.read { isUnderstood = call.receive($0) }
       } catch {
-        throw BackupError("\(endpoint): the connection broke: \(lowercased(error))")
+        if case .timedOut = error, left < Limits.silenceNanoseconds {
+          throw BackupError("context deadline exceeded")
+        }
+        throw BackupError("\(server.endpoint): the connection broke: \(Self.text(error))")
+      }
+      guard isUnderstood, goesOn else {
+        throw BackupError(
+          "\(server.endpoint): the connection broke: "
+            + (goesOn ? "what came is not HTTP/2" : "the server has closed it")
+            + (server.tls == nil ? "; is it one with TLS? [https://, --cacert]" : ""))
       }
     }
+  }
+
+  private func dial() throws(BackupError) -> Exchange {
+    do throws(Exchange.Failure) {
+      return try Exchange.connect(
+        to: server.url, patience: server.dialNanoseconds, server.tls, speaks: .http2)
+    } catch {
+      // What speaks HTTP only takes a handshake for nonsense.
+      let isDeaf = if case .closed = error { server.tls != nil } else { false }
+      throw BackupError(
+        "dial \(server.endpoint): \(Self.text(error))"
+          + (isDeaf ? "; is it one without TLS? [http://]" : ""))
+    }
+  }
+
+  private static func text(_ failure: Exchange.Failure) -> String {
+    if case .socket(let error) = failure { return lowercased(error) }
+    return failure.text
   }
 
   /// The file as it grows. The last blob is the checksum of those before.
@@ -161,5 +169,13 @@ struct Save {
         throw BackupError("sync \(path): \(lowercased(error))")
       }
     }
+  }
+}
+
+extension BackupError {
+  /// As Go's client prints what a server refuses: etcd's own words, or gRPC's code and text.
+  fileprivate init(_ ending: ClientCall.Ending) {
+    let isServers = ending.text.hasPrefix("etcdserver: ")
+    text = isServers ? ending.text : "rpc error: code = \(ending.code) desc = \(ending.text)"
   }
 }

@@ -27,7 +27,7 @@ struct StoreImport {
   /// there. Every page is checked. `amend` adds to the last transaction.
   func make(
     _ path: String, from source: borrowing SnapshotFile,
-    amend: (inout WriteBatch, Found) -> Void
+    amend: (inout WriteBatch, Found) throws(BackupError) -> Void
   ) throws(BackupError) {
     Self.remove(path)
     do throws(BackupError) {
@@ -45,7 +45,8 @@ struct StoreImport {
   }
 
   private func fill(
-    _ path: String, _ source: borrowing SnapshotFile, _ amend: (inout WriteBatch, Found) -> Void
+    _ path: String, _ source: borrowing SnapshotFile,
+    _ amend: (inout WriteBatch, Found) throws(BackupError) -> Void
   ) throws(BackupError) {
     let size = source.contentBytes
     var done = 0
@@ -65,7 +66,7 @@ struct StoreImport {
         return filling.bytes < Self.batchBytes || filling.commit()
       }
       if let failure = filling.failure { throw failure }
-      amend(&filling.batch, filling.found)
+      try amend(&filling.batch, filling.found)
       try backend.commit(filling.batch)
       try backend.flush()
     } catch let error as BoltError {

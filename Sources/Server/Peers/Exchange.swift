@@ -34,7 +34,8 @@ struct Exchange: ~Copyable {
   /// Ciphertext for the socket.
   private var sealed: [UInt8]
   private var poller: Poller
-  private let patience: UInt64
+  /// Nanoseconds.
+  var patience: UInt64
   private var buffer = [UInt8](repeating: 0, count: Link.Limits.readBytes)
   private var raw: [UInt8] = []
   private var events: [Poller.Event] = []
@@ -66,17 +67,46 @@ struct Exchange: ~Copyable {
   static func connect(
     to text: String, patience: UInt64, _ tls: TLSFiles?
   ) throws(Failure) -> Exchange {
-    guard let url = PeerURL(text) else { throw .unsupported }
+    guard let url = PeerURL(text), !url.isSecure || tls != nil else { throw .unsupported }
+    let context = url.isSecure ? tls?.contexts.client : nil
+    return try connect(to: url, patience: patience, context, speaks: .http1)
+  }
+
+  /// Connects to the first address of a server that answers, in clear without `context`.
+  static func connect(
+    to url: PeerURL, patience: UInt64, _ context: TLSContext?, speaks: ApplicationProtocol
+  ) throws(Failure) -> Exchange {
+    var failure = Failure.socket(.notAnAddress)
+    for address in try addresses(of: url) {
+      do throws(Failure) {
+        return try connect(to: url, at: address, patience: patience, context, speaks)
+      } catch {
+        failure = error
+      }
+    }
+    throw failure
+  }
+
+  private static func addresses(of url: PeerURL) throws(Failure) -> [String] {
+    if url.socketPath != nil { return [url.host] }
+    do throws(Errno) { return try Socket.addresses(of: url.host) } catch { throw .socket(error) }
+  }
+
+  private static func connect(
+    to url: PeerURL, at address: String, patience: UInt64, _ context: TLSContext?,
+    _ speaks: ApplicationProtocol
+  ) throws(Failure) -> Exchange {
     var stream: TLSStream?
-    if url.isSecure {
-      guard let context = tls?.contexts.client else { throw .unsupported }
+    if let context {
       do throws(TLSError) {
-        stream = try TLSStream.client(context, host: url.host, speaks: [.http1])
+        stream = try TLSStream.client(context, host: url.host, speaks: [speaks])
       } catch {
         throw .tls(error)
       }
     }
-    var exchange = try Exchange(try dial(url), stream, patience)
+    let socket: Socket
+    do throws(Errno) { socket = try url.connect(at: address) } catch { throw .socket(error) }
+    var exchange = try Exchange(socket, stream, patience)
     try exchange.wait(.write)
     if let failure = exchange.socket.failure { throw .socket(failure) }
     try exchange.shakeHands()
@@ -116,22 +146,6 @@ struct Exchange: ~Copyable {
     let bytes = sealed
     try put(bytes.rawSpan)
     sealed.removeAll(keepingCapacity: true)
-  }
-
-  private static func dial(_ url: PeerURL) throws(Failure) -> Socket {
-    do throws(Errno) {
-      do throws(Errno) {
-        return try url.connect(at: url.host)
-      } catch {
-        guard error == .notAnAddress else { throw error }
-      }
-      guard let address = try Socket.addresses(of: url.host).first else {
-        throw Errno.notAnAddress
-      }
-      return try url.connect(at: address)
-    } catch {
-      throw .socket(error)
-    }
   }
 
   private mutating func wait(_ interest: Poller.Interest) throws(Failure) {
