@@ -103,7 +103,7 @@ def test_a_damaged_member_does_not_start() -> None:
         id, others = victim.id, [cluster[1].id, cluster[2].id]
         assert victim.stop() == 0
         victim.start()
-        assert "initial corruption checking passed" in victim.log_text()
+        victim.await_log("initial corruption checking passed")
         assert victim.stop() == 0
         damage(victim, b"damaged")
         # It is a whole store in itself.
@@ -160,7 +160,7 @@ def test_the_periodic_check_names_the_member(kinds: list[str], leads: bool) -> N
             damage_and_restart(victim, [])
         wait_until(lambda: alarms(cluster[2]) != [], "the alarm")
         assert alarms(cluster[2]) == [(victim.id, CORRUPT)]
-        assert "same compact revision then hashes must match" in cluster.leader().log_text()
+        cluster.leader().await_log("same compact revision then hashes must match")
         check_refusals(cluster, victim)
 
 
@@ -211,7 +211,7 @@ def test_the_check_of_compactions_names_the_member(leads: bool) -> None:
         compact(leader)
         wait_until(lambda: alarms(cluster[2]) != [], "the alarm")
         assert alarms(cluster[2]) == [(victim.id, CORRUPT)]
-        assert "failed compaction hash check" in leader.log_text()
+        leader.await_log("failed compaction hash check")
         replace(cluster, victim)
 
 
@@ -312,7 +312,7 @@ def lead_in_turn(cluster: Cluster) -> None:
         member.stop()
         member.start()
         wait_until(lambda: has_leader(member), "rejoined")
-        assert "initial corruption checking passed" in member.log_text()
+        member.await_log("initial corruption checking passed")
 
 
 def load(cluster: Cluster, number: int, stop: threading.Event, failures: list[str]) -> None:

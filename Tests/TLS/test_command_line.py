@@ -156,9 +156,8 @@ def test_help_and_version(tmp_path: Path) -> None:
 def test_what_does_nothing_is_named() -> None:
     with Server(paths.MARTLET, ["--experimental-memory-mlock", "--v"]) as server:
         server.start()
-        log = server.log_text()
-        assert "does nothing here" in log and "--experimental-memory-mlock" in log
-        assert "means nothing any more" in log
+        for text in ("does nothing here", "--experimental-memory-mlock", "means nothing any more"):
+            server.await_log(text)
 
 
 def test_a_flag_wins_over_the_environment_and_a_file_stands_alone(
@@ -170,7 +169,7 @@ def test_a_flag_wins_over_the_environment_and_a_file_stands_alone(
                 server.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=server.home,
                 env=clean_environment() | {"ETCD_NAME": "other", "ETCD_MAX_TXN_OPS": "7"})
         server.wait_ready()
-        assert "ETCD_NAME" in server.log_text()
+        server.await_log("ETCD_NAME")
         assert "ETCD_MAX_TXN_OPS" not in server.log_text()
 
 
