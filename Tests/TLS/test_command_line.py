@@ -18,6 +18,7 @@ PEER = ["--listen-peer-urls=http://127.0.0.1:{peer}",
         "--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
         "--initial-cluster=default=http://127.0.0.1:{peer}"]
 SECURE = [*PEER, "--listen-client-urls", URL, "--advertise-client-urls", URL]
+PLAIN = [each.replace("https", "http") for each in SECURE]
 GIVEN = ["--cert-file", "{crt}", "--key-file", "{key}"]
 
 # Arguments and environment, exit code, and what both servers say.
@@ -64,7 +65,7 @@ REFUSALS = [
     (SECURE + GIVEN + ["--cipher-suites=x"], {}, 1, 'unexpected TLS cipher suite .?"x'),
     (SECURE + ["--auto-tls", "--self-signed-cert-validity=0"], {}, 1,
      "selfSignedCertValidity is invalid,it should be greater than 0"),
-    (PEER + ["--peer-cert-file={crt}", "--peer-key-file={key}", "--peer-cert-allowed-cn=a",
+    (PLAIN + ["--peer-cert-file={crt}", "--peer-key-file={key}", "--peer-cert-allowed-cn=a",
              "--peer-cert-allowed-hostname=b"], {}, 1, "are mutually exclusive"),
 ]
 
