@@ -303,12 +303,12 @@ def lead_in_turn(cluster: Cluster) -> None:
     for member in cluster.members:
         cluster.move_leader(member)
         time.sleep(turn)
-        compared = [int(n) for n in FINISHED.findall(member.log_text())]
-        assert any(compared), f"{member.kind} has compared nothing"
+        wait_until(lambda: any(int(n) for n in FINISHED.findall(member.log_text())),
+                   f"{member.name} ({member.kind}) has compared")
         if member.kind == "martlet":
-            assert checks(member, "revision", "equal") > 0
+            wait_until(lambda: checks(member, "revision", "equal") > 0, "equal revisions")
         if len(cluster.of("martlet")) == len(cluster.members):
-            assert checks(member, "compaction", "equal") > 0
+            wait_until(lambda: checks(member, "compaction", "equal") > 0, "equal compactions")
     for member in cluster.members:
         member.stop()
         member.start()
