@@ -89,6 +89,7 @@ struct ApplyThread: ~Copyable {
   }
 
   consuming func run() {
+    let shared = shared
     nextTick = Clock.monotonic() + Limits.tickNanoseconds
     compactor = settings.compaction.map { AutoCompactor($0, now: Clock.monotonic()) }
     announceMembers()
@@ -141,6 +142,7 @@ struct ApplyThread: ~Copyable {
 
   /// Handles the inbox: questions first, since keep-alives go ahead of bulk work. True at the end.
   private mutating func take(_ now: UInt64) -> Bool {
+    let shared = shared
     for case .queries(let queries) in inbox {
       for query in queries { shared.replica.query(query, now: now, into: &outcome) }
     }
@@ -203,6 +205,7 @@ struct ApplyThread: ~Copyable {
   }
 
   private mutating func apply(_ entries: [Entry], _ now: UInt64) {
+    let shared = shared
     let before = shared.replica.tally.applied
     let start = Clock.monotonic()
     shared.storeLock.lockForWriting()
@@ -239,6 +242,7 @@ struct ApplyThread: ~Copyable {
 
   /// Bounded steps of what runs beside the traffic.
   private mutating func work(_ now: UInt64) {
+    let shared = shared
     if shared.replica.isCompacting, hasRoom {
       let start = Clock.monotonic()
       if compactingSince == nil { compactingSince = start }
