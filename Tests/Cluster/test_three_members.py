@@ -129,6 +129,20 @@ def test_members_join_and_leave(cluster: Cluster) -> None:
     cluster.members[0].put("without", "4")
 
 
+@pytest.mark.parametrize("kind", ["etcd", "martlet"])
+def test_a_learner_that_has_never_started_is_not_promoted(kind: str) -> None:
+    """From the moment on at which it was added, and on a log that is young."""
+    m = messages().rpc
+    with Cluster([kind]) as alone:
+        calls = alone.start()[1].client.cluster
+        add = m.MemberAddRequest(peerURLs=["http://127.0.0.1:1"], isLearner=True)
+        promote = m.MemberPromoteRequest(ID=calls.MemberAdd(add, timeout=10).member.ID)
+        end = time.monotonic() + 0.5  # some ticks
+        while time.monotonic() < end:
+            with pytest.raises(grpc.RpcError, match="in sync with leader"):
+                calls.MemberPromote(promote, timeout=10)
+
+
 def test_a_wiped_member_is_refused(cluster: Cluster) -> None:
     import shutil
     victim = next(each for each in cluster.members if not each.leads())
