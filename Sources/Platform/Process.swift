@@ -1,8 +1,14 @@
 internal import CLinux
 internal import Glibc
 
-/// This process: its signals and what it uses.
+/// This process: its arguments, its signals and what it uses.
 public enum Process {
+  /// The program's name and its arguments. Swift's own list is read from /proc, and empty where
+  /// that is not mounted: a server would start with other settings than it was given.
+  public static var arguments: [String] {
+    (0..<martlet_argument_count()).map { unsafe String(cString: martlet_argument($0)) }
+  }
+
   /// A descriptor that becomes readable at SIGTERM or SIGINT. Called before any thread starts.
   public static func stopSignals() throws(Errno) -> Int32 { try check(martlet_stop_signals()) }
 

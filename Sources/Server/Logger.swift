@@ -62,7 +62,7 @@ final class Logger: Sendable {
     case .standardError: return .descriptor(2)
     case .standardOutput: return .descriptor(1)
     case .journal:
-      let program = CommandLine.arguments.first ?? ""
+      let program = Process.arguments.first ?? ""
       let name = program.split(separator: "/").last.map(String.init) ?? "martlet"
       do throws(Errno) {
         return .journal(try Journal(program: name))

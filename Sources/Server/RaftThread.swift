@@ -89,10 +89,11 @@ struct RaftThread: ~Copyable {
       restore(upTo: mark)
       core.appended(mark)
       release(upTo: mark)
-    case .applied(let index): core.applied(upTo: index)
+    case .applied(let index):
+      core.applied(upTo: index)
+      campaignIfAlone()
     case .configurations(let applied):
       for change in applied { configure(change) }
-      campaignIfAlone()
     case .transfer(let target): core.transferLeadership(to: target)
     case .compact(let index): core.compact(upTo: index)
     case .messages(let messages): for message in messages { core.step(message) }
@@ -111,13 +112,14 @@ struct RaftThread: ~Copyable {
   private mutating func configure(_ applied: ConfigurationApplied) {
     guard let change = applied.change else { return }
     do throws(ConfChangeError) {
-      _ = try core.applyConfChange(change)
+      _ = try core.applyConfChange(change, at: applied.index)
     } catch {
       shared.log.error("a membership change could not be applied", ("error", "\(error)"))
     }
   }
 
-  /// A single voter need not wait for its election timeout.
+  /// A single voter need not wait for its election timeout, once it has applied what says that
+  /// it is one.
   private mutating func campaignIfAlone() {
     guard core.role == .follower, core.leader == .none,
       core.confState.voters == [core.config.id], !core.confState.isJoint

@@ -6,8 +6,8 @@ internal import Server
 @main
 enum Martlet {
   static func main() {
-    let program = CommandLine.arguments.first ?? ""
-    let words = Array(CommandLine.arguments.dropFirst())
+    let program = Process.arguments.first ?? ""
+    let words = Array(Process.arguments.dropFirst())
     if words.first == "check" { Console.exit(Check.run(Array(words.dropFirst()))) }
     if let status = BackupCommand.run(program: program, arguments: words) { Console.exit(status) }
     do throws(ConfigError) {

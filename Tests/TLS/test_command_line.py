@@ -1,6 +1,7 @@
 """Flags, variables and files: what is refused, as etcd refuses it, and what a service manager
 sees."""
 
+import os
 import re
 import socket
 import subprocess
@@ -139,6 +140,15 @@ def test_every_flag_of_etcd_is_known() -> None:
         return set(re.findall(r"^  --([a-z0-9-]+)", text, re.MULTILINE))
 
     assert flags(paths.ETCD) - flags(paths.MARTLET) == set()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="mounting needs root")
+def test_arguments_are_known_without_proc() -> None:
+    found = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$0" --version',
+         paths.MARTLET], capture_output=True, text=True, timeout=20)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("etcd Version: 3.5."), found.stdout
 
 
 def test_help_and_version(tmp_path: Path) -> None:

@@ -44,6 +44,10 @@ int martlet_write_back(int fd);
 
 void martlet_name_thread(const char *name);
 
+/* What main was called with; `index` is below the count. */
+int martlet_argument_count(void);
+const char *martlet_argument(int index);
+
 /* The name of a numeric address; its length, or minus an error number. Waits for DNS. */
 int martlet_reverse(const char *address, char *text, size_t capacity);
 

@@ -67,7 +67,7 @@ enum Endpoints {
   /// The variables of Go's expvar that mean something here, and etcd's own.
   private static func variables(_ shared: Shared) -> WebAnswer {
     let board = shared.board.withLock { $0 }
-    let line = JSON.array(CommandLine.arguments.map { .string($0) }).encoded
+    let line = JSON.array(Process.arguments.map { .string($0) }).encoded
     let leader = Hex.text(board.status.leader.rawValue)
     let member = Hex.text(board.status.member.rawValue)
     let role =
