@@ -17,7 +17,7 @@ public struct Query: Sendable {
     case leaseAccess(LeaseID, writes: Bool)
     case members
     /// A change of the configuration, to be proposed when it keeps a quorum.
-    /// `isHealthy`: whether enough members are reachable for it.
+    /// `isHealthy`: whether enough members are reachable for it, or the learner is ready.
     case change(MemberChange, isHealthy: Bool)
     case moveLeader(to: NodeID)
     /// DowngradeRequest, by its action, with the version to go back to.
@@ -34,11 +34,11 @@ public struct Query: Sendable {
   /// Who asks.
   public var who: Principal
 
-  /// Whether all that is committed has to be applied first: a lease may have been granted through
-  /// another member.
+  /// Whether all that is committed has to be applied first: a lease may have been granted, or a
+  /// learner added, through another member.
   public var waitsForCommitted: Bool {
     switch kind {
-    case .keepAlive, .timeToLive: true
+    case .keepAlive, .timeToLive, .change(.promote, isHealthy: _): true
     default: false
     }
   }
@@ -94,6 +94,9 @@ extension Replica {
       }
       return response
     case .change(let change, let isHealthy):
+      if case .promote(let id) = change, !isHealthy {
+        throw cluster.member(id) == nil ? .memberNotFound : .learnerNotReady
+      }
       if config.strictReconfiguration {
         do { try cluster.checkQuorum(change) } catch { throw Failure(error) }
         guard isHealthy else { throw .unhealthy }

@@ -28,6 +28,7 @@ extension ApplyThread {
 
   /// One step of a compaction under way.
   mutating func compact(_ now: UInt64) {
+    let shared = shared
     guard shared.replica.isCompacting, hasRoom else { return }
     let start = Clock.monotonic()
     if compactingSince == nil { compactingSince = start }
@@ -47,6 +48,7 @@ extension ApplyThread {
 
   /// One step of the hash that is asked for.
   mutating func hash() {
+    let shared = shared
     guard shared.replica.isHashing else { return }
     let isByRevision = shared.replica.isHashingByRevision
     if hashingSince == nil { hashingSince = Clock.monotonic() }

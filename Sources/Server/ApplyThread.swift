@@ -92,6 +92,7 @@ struct ApplyThread: ~Copyable {
   }
 
   consuming func run() {
+    let shared = shared
     nextTick = Clock.monotonic() + Limits.tickNanoseconds
     compactor = settings.compaction.map { AutoCompactor($0, now: Clock.monotonic()) }
     announceMembers()
@@ -135,6 +136,7 @@ struct ApplyThread: ~Copyable {
 
   /// Handles the inbox: questions first, since keep-alives go ahead of bulk work. True at the end.
   private mutating func take(_ now: UInt64) -> Bool {
+    let shared = shared
     for case .queries(let queries) in inbox {
       for query in queries { shared.replica.query(query, now: now, into: &outcome) }
     }
@@ -196,6 +198,7 @@ struct ApplyThread: ~Copyable {
   }
 
   private mutating func apply(_ entries: [Entry], _ now: UInt64) {
+    let shared = shared
     let before = shared.replica.tally.applied
     let start = Clock.monotonic()
     shared.storeLock.lockForWriting()

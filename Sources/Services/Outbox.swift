@@ -92,7 +92,8 @@ public struct Forward: Sendable {
     case .timeToLive(let lease, let withKeys):
       Query(id: id, kind: .timeToLive(lease, withKeys: withKeys))
     case .promote(let id):
-      Query(id: self.id, kind: .change(.promote(id), isHealthy: true))
+      // How far the learner has come is not known here: whoever asked may ask again.
+      Query(id: self.id, kind: .change(.promote(id), isHealthy: false))
     }
   }
 }

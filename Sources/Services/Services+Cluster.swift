@@ -38,14 +38,13 @@ extension Services {
         out.forwards.append(Forward(id: try wait(id), kind: .promote(node)))
         return
       }
-      guard let progress = status.progress.first(where: { $0.member == node }) else {
-        throw .memberNotFound
-      }
-      guard progress.isReady else {
+      // One of whom Raft has not told yet is not ready, if there is such a member.
+      let isReady = status.progress.first { $0.member == node }?.isReady
+      if isReady == false {
         tally.learnersNotReady += 1
         throw .learnerNotReady
       }
-      try change(id, .promote(node), out: &out)
+      try ask(id, .change(.promote(node), isHealthy: isReady != nil), out: &out)
     }
   }
 

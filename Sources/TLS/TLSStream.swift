@@ -125,6 +125,7 @@ internal import COpenSSL
     while !hasEnded {
       precondition(total < buffer.count, "more clear text than ciphertext")
       var count = 0
+      ERR_clear_error()
       let result = unsafe buffer.withUnsafeMutableBytes {
         unsafe SSL_read_ex(ssl, $0.baseAddress! + total, $0.count - total, &count)
       }

@@ -275,7 +275,7 @@ def test_an_import_shows_how_far_it_is() -> None:
         source.stop()
         move(source, server)
         server.start()
-        assert '"percent"' in server.log_text(), server.log_tail()
+        server.await_log('"percent"')
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:

@@ -162,7 +162,8 @@ class Cluster:
         wait_until(target.leads, f"{target.name} leads")
 
     def settle(self) -> int:
-        """Waits until all have applied the same; gives the revision."""
+        """Waits until all have applied the same; gives a revision that all have, though some may
+        have gone on since."""
         def applied() -> set[int]:
             return {member.status().raftAppliedIndex for member in self.running()}
 
@@ -173,7 +174,7 @@ class Cluster:
                 return False
 
         wait_until(is_settled, "all have applied the same")
-        return max(member.status().header.revision for member in self.running())
+        return min(member.status().header.revision for member in self.running())
 
     def check_hashes(self) -> int:
         """HashKV is equal on all running members, at a revision that all have."""

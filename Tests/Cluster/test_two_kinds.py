@@ -143,7 +143,7 @@ def test_joining_by_snapshot(first: str, second: str) -> None:
         fill(old, ENTRIES)
         new = cluster.add(second, 2)
         new.wait_ready()
-        assert "snapshot" in new.log_text()
+        new.await_log("snapshot")
         cluster.check_hashes()
         left = new.client.lease.LeaseTimeToLive(m.LeaseTimeToLiveRequest(ID=lease, keys=True))
         assert left.grantedTTL == 600 and left.keys == [b"leased"]

@@ -75,6 +75,13 @@ class Transcript:
         return Stream(method, requests)
 
 
+def until(condition: Callable[[], bool]) -> None:
+    """Returns when it is so, or when that has taken too long: the answers will tell."""
+    deadline = time.monotonic() + CALL_SECONDS_MAX
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 class Stream:
     """A bidirectional call: sends when told, collects what arrives."""
 

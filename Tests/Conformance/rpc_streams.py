@@ -2,7 +2,7 @@
 
 import time
 
-from rpc import Transcript, case
+from rpc import Transcript, case, until
 
 
 def _watch(t: Transcript, *creates: dict):
@@ -211,13 +211,13 @@ def lease_keep_alives(t: Transcript) -> None:
 
 @case()
 def lease_expiry_is_one_revision(t: Transcript) -> None:
-    m = t.m.rpc
+    m, lease = t.m.rpc, t.client.lease
     stream = _watch(t, {"key": b"\0", "range_end": b"\0"})
     stream.settle()
-    t.client.lease.LeaseGrant(m.LeaseGrantRequest(ID=10, TTL=1))
+    lease.LeaseGrant(m.LeaseGrantRequest(ID=10, TTL=1))
     for key in (b"c", b"a", b"b"):
         t.put(key, b"1", lease=10)
-    time.sleep(4)
+    until(lambda: not lease.LeaseLeases(m.LeaseLeasesRequest()).leases)
     events = sorted([event.kv.mod_revision, event.kv.key.decode(), event.type]
                     for each in stream.settle() for event in each.events)
     t.note("events", events)
@@ -237,7 +237,9 @@ def locks(t: Transcript) -> None:
     t.call("unlock", lock.Unlock, m.UnlockRequest(key=held.key))
     t.note("got it", waiting.result())
     t.call("times out", lock.Lock, m.LockRequest(name=b"n", lease=10), details=False, timeout=0.5)
-    time.sleep(0.5)  # the waiter's key goes after the answer
+    # The waiter's key goes after the answer.
+    waiters = t.m.rpc.RangeRequest(key=b"n/", range_end=b"n0")
+    until(lambda: t.client.kv.Range(waiters).count == 1)
     t.call("unlock unknown", lock.Unlock, m.UnlockRequest(key=b"nothing"))
     t.call("unlock empty", lock.Unlock, m.UnlockRequest())
     t.call("no such lease", lock.Lock, m.LockRequest(name=b"z", lease=99))

@@ -19,6 +19,7 @@ from scenario import Scenario, Step
 COMMAND_SECONDS_MAX = 90
 SETTLE_SECONDS = 0.35
 SETTLE_SECONDS_MAX = 2.5
+HEARD = re.compile(r"^grpc_server_msg_received_total\{.*\} (\d+)$", re.MULTILINE)
 CLIENTS = {"3.5": paths.ETCDCTL, "3.4": paths.ETCDCTL_34}
 
 
@@ -134,16 +135,18 @@ class Runner:
                 self.captures.append((name, re.compile(pattern)))
             case "@start":
                 name, _, arguments = step.text.partition(" ")
+                heard = self._heard()
                 each = Background(
                     self._arguments(arguments), self.environment, self.folder, name)
                 self.background[name] = each
                 for line in step.stdin:
                     each.send(self._expand(line))
-                time.sleep(SETTLE_SECONDS)
+                self._await_message(heard)
             case "@send":
                 name, _, text = step.text.partition(" ")
+                heard = self._heard()
                 self.background[name].send(self._expand(text))
-                time.sleep(SETTLE_SECONDS)
+                self._await_message(heard)
             case "@stop":
                 kind = getattr(signal, words[1]) if len(words) > 1 else signal.SIGINT
                 return self.background.pop(words[0]).finish(kind)
@@ -155,6 +158,17 @@ class Runner:
                 self.server.stop()
                 self.server.start()
         return None
+
+    def _heard(self) -> int:
+        """How many messages the server has received."""
+        return sum(int(each) for each in HEARD.findall(self.server.http("/metrics")[1]))
+
+    def _await_message(self, heard: int) -> None:
+        """Returns a while after the server has received one more, if the client sends any."""
+        start = time.monotonic()
+        while self._heard() == heard and time.monotonic() - start < SETTLE_SECONDS_MAX:
+            time.sleep(0.02)
+        time.sleep(SETTLE_SECONDS)
 
     def _command(self, arguments: list[str], step: Step) -> subprocess.CompletedProcess:
         stdin = self._expand("".join(line + "\n" for line in step.stdin)).encode()

@@ -150,8 +150,8 @@ def test_simple_tokens_live_from_their_last_use_on() -> None:
     with Server(paths.MARTLET, flags) as server, Client(server.start().address) as client:
         switch_on(client)
         used, unused = login(client, "alice"), login(client, "alice")
-        for _ in range(6):
-            time.sleep(1)
+        for _ in range(12):
+            time.sleep(0.5)
             assert read(client, used) == "OK"
         assert read(client, unused) == INVALID
 

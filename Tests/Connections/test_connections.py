@@ -43,6 +43,14 @@ def cpu_seconds(server: Server) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def until_watched(server: Server) -> None:
+    """Returns when there is a watcher."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "\netcd_debugging_mvcc_watcher_total 1\n" not in server.http("/metrics")[1]:
+        assert time.monotonic() < deadline, "nobody watches"
+        time.sleep(0.02)
+
+
 def test_a_client_that_half_closes_gets_its_answer(server: Server) -> None:
     with connect(server) as connection:
         connection.sendall(REQUEST)
@@ -162,7 +170,7 @@ def test_a_watch_goes_on_after_the_server_was_stopped_and_started() -> None:
         with subprocess.Popen(
                 [*etcdctl, "watch", "k"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 text=True, env=environment) as watch:
-            time.sleep(0.5)
+            until_watched(server)
             assert server.stop() == 0
             server.start()
             subprocess.run([*etcdctl, "put", "k", "v"], check=True, capture_output=True,

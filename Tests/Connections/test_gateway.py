@@ -91,8 +91,11 @@ def test_http2_answers_as_http1_does(server: Server, path: str, body: str | None
 def test_a_watch_over_http2_brings_events(server: Server) -> None:
     ask(server, "/v3/kv/put", {"key": b64(b"h2"), "value": b64(b"1")})
     body = json.dumps({"create_request": {"key": b64(b"h2"), "start_revision": "1"}})
-    lines = curl(server, "/v3/watch", "--http2-prior-knowledge", "--max-time", "1",
-                 "--data-binary", body).splitlines()
+    command = ["curl", "--silent", "--no-buffer", "--max-time", str(SECONDS_MAX),
+               "--http2-prior-knowledge", "--data-binary", body, server.endpoint + "/v3/watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        lines = [watch.stdout.readline() for _ in range(2)]
+        watch.kill()
     assert json.loads(lines[0])["result"]["created"]
     assert json.loads(lines[1])["result"]["events"][0]["kv"]["value"] == b64(b"1")
 

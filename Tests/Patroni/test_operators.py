@@ -91,7 +91,8 @@ def test_pigsty_looks_after_its_members(secured: Store) -> None:
     fourth.initial = printed["ETCD_INITIAL_CLUSTER"]
     fourth.state = printed["ETCD_INITIAL_CLUSTER_STATE"]
     secured.members.append(fourth)
-    number = re.search(r"Member (\w+) added", added)[1]
+    # An ID with leading zeros is printed with spaces in their place.
+    number = re.search(r"Member +(\w+) added", added)[1]
     fourth.spawn()
     patiently("can only promote a learner member which is in sync", "member", "promote", number)
     assert etcdctl("member", "list").count("started") == 4

@@ -197,8 +197,12 @@ import Testing
     #expect(throws: Failure.tooManyLearners) {
       try member.call(.memberAdd, add("http://c:1", isLearner: true))
     }
-    #expect(throws: Failure.memberNotFound) {
+    // Raft has not told of it yet, and knows nothing of a stranger.
+    #expect(throws: Failure.learnerNotReady) {
       try member.call(.memberPromote, Request.make((1, .number(id))))
+    }
+    #expect(throws: Failure.memberNotFound) {
+      try member.call(.memberPromote, Request.make((1, .number(id ^ 1))))
     }
     let node = NodeID(UInt64(bitPattern: id))
     member.services.status.progress = [(node, false)]

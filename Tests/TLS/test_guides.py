@@ -288,7 +288,7 @@ def test_a_config_file_with_periodic_compaction(
             return "has been compacted" in run(server, "get", "k", f"--rev={first}").stderr
 
         assert eventually(is_compacted, 15), server.log_tail()
-        assert "starting auto periodic compaction" in server.log_text()
+        server.await_log("starting auto periodic compaction")
 
 
 def test_a_config_file_with_compaction_by_revision(

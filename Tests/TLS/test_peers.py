@@ -159,4 +159,5 @@ def test_a_snapshot_travels_over_tls(ca: Authority, client: Pair) -> None:
             post(members[0], f"k{number}", value)
         members[2].start()
         assert eventually(lambda: get(members[2], "k59") == value, 20), members[2].log_tail()
-        assert any("sent database snapshot" in member.log_text() for member in members[:2])
+        assert eventually(lambda: any(
+            "sent database snapshot" in member.log_text() for member in members[:2]))

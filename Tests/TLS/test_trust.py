@@ -37,7 +37,7 @@ def test_a_client_with_a_certificate_works(
 
 def test_without_a_certificate_nobody_gets_in(server: SecureServer, authority: Authority) -> None:
     assert not works(etcdctl(server, "get", "k", ca=authority.ca))
-    assert "rejected connection on client endpoint" in server.log_text()
+    server.await_log("rejected connection on client endpoint")
 
 
 def test_a_certificate_of_another_authority_is_refused(
@@ -277,4 +277,4 @@ def test_a_client_that_says_nothing_is_sent_away(
         assert not select.select([connection], [], [], 0)[0]
     assert connection.recv(100) == b""
     assert time.monotonic() - since > 8
-    assert "handshake timed out" in server.log_text()
+    server.await_log("handshake timed out")

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +16,7 @@ from pathlib import Path
 
 STARTUP_SECONDS_MAX = 20.0
 STOP_SECONDS_MAX = 10.0
+LOG_SECONDS_MAX = 10.0
 
 # Advertised, never listened on: the same on every server, so that IDs derived from it are equal.
 PEER_URL = "http://127.0.0.1:12380"
@@ -24,13 +26,58 @@ class StartupFailure(Exception):
     """The server exited or never became healthy; carries the end of its log."""
 
 
+class Ports:
+    """Ports on loopback that nobody else is given: a block for each process of the tests.
+
+    A port that the system picks can be picked again before the server binds it, or serve an
+    outgoing connection while the server is stopped. These lie below those that the system picks
+    from. A UDP socket at the block's first number holds the block; servers speak TCP alone.
+    """
+
+    FIRST, BLOCKS, BLOCK_PORTS = 20_000, 40, 300
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.holder: socket.socket | None = None
+        self.given = 0
+
+    def _first(self) -> int:
+        """The block's first number; the block is taken when it is first asked for."""
+        block = 0
+        while self.holder is None:
+            assert block < self.BLOCKS, "every block of ports is taken"
+            holder = socket.socket(type=socket.SOCK_DGRAM)
+            try:
+                holder.bind(("127.0.0.1", self.FIRST + block * self.BLOCK_PORTS))
+                self.holder = holder
+            except OSError:
+                holder.close()
+                block += 1
+        return self.holder.getsockname()[1]
+
+    def take(self, count: int) -> list[int]:
+        """Those that were given longest ago, or never."""
+        found: list[int] = []
+        with self.lock:
+            for _ in range(self.BLOCK_PORTS):
+                port = self._first() + self.given % self.BLOCK_PORTS
+                self.given += 1
+                with socket.socket() as probe, contextlib.suppress(OSError):
+                    # What is left of ended connections is no obstacle to a server either.
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+                    found.append(port)
+                if len(found) == count:
+                    return found
+        raise AssertionError(f"no {count} ports are free")
+
+
+PORTS = Ports()
+
+
 def free_ports(count: int) -> list[int]:
-    """Distinct ports free on loopback right now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Distinct ports that are free on loopback and stay so until they are used."""
+    return PORTS.take(count)
 
 
 class Server:
@@ -140,6 +187,13 @@ class Server:
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def await_log(self, text: str) -> None:
+        """Returns when the log has it: what has happened is told by a thread of its own."""
+        deadline = time.monotonic() + LOG_SECONDS_MAX
+        while text not in self.log_text():
+            assert time.monotonic() < deadline, f"no {text!r} in:\n{self.log_tail()}"
+            time.sleep(0.01)
 
     def log_tail(self, characters: int = 2000) -> str:
         return self.log_text()[-characters:]

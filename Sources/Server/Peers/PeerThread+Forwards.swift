@@ -86,7 +86,9 @@ extension PeerThread {
         guard try renewed(status, body, lease, into: &response) else { return retry(waiting) }
       case .timeToLive(let lease, _):
         guard try remaining(status, body, lease, into: &response) else { return retry(waiting) }
-      case .promote: try promoted(status, body, into: &response)
+      case .promote:
+        if status == PeerTexts.notLeaderStatus { return retry(waiting) }
+        try promoted(status, body, into: &response)
       }
       batch.append(id, response: response.rawSpan)
     } catch {

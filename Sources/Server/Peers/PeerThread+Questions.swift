@@ -28,9 +28,10 @@ extension PeerThread {
     let query = Query(id: ids.next(), kind: kind)
     questions[query.id] = Question(token: link.token, kind: question)
     link.isAsking = true
-    switch question {
-    case .renew, .timeToLive: shared.raft.post(.questions([query]))
-    case .hash, .ownHash, .promote: shared.apply.post(.queries([query]))
+    if query.waitsForCommitted {
+      shared.raft.post(.questions([query]))
+    } else {
+      shared.apply.post(.queries([query]))
     }
   }
 
@@ -68,13 +69,11 @@ extension PeerThread {
     }
     let id = NodeID(number)
     let status = shared.board.withLock { $0.status }
-    guard status.isLeader, let progress = status.progress.first(where: { $0.member == id }) else {
-      return reply(link, PeerAnswer(404, error: "membership: ID not found"))
+    guard status.isLeader else {
+      return reply(link, PeerAnswer(PeerTexts.notLeaderStatus, error: "not leader"))
     }
-    guard progress.isReady else {
-      return reply(link, PeerAnswer(412, error: PeerTexts.learnerNotReady))
-    }
-    ask(link, .promote, .change(.promote(id), isHealthy: true))
+    let isReady = status.progress.first { $0.member == id }?.isReady ?? false
+    ask(link, .promote, .change(.promote(id), isHealthy: isReady))
   }
 
   /// Hands the apply thread's answers on.
@@ -123,6 +122,8 @@ enum PeerTexts {
   static let leaseNotFound = "lease not found"
   static let notPrimary = "not a primary lessor"
   static let learnerNotReady = Failure.learnerNotReady.text
+  /// To be asked again, of the new leader.
+  static let notLeaderStatus = 503
   static let notLearner = "membership: can only promote a learner member"
 }
 
@@ -132,6 +133,7 @@ extension PeerAnswer {
     case .leaseNotFound: self.init(404, error: PeerTexts.leaseNotFound)
     case .memberNotFound: self.init(404, error: "membership: ID not found")
     case .memberNotLearner: self.init(412, error: PeerTexts.notLearner)
+    case .learnerNotReady: self.init(412, error: PeerTexts.learnerNotReady)
     default: self.init(kind == .promote ? 500 : 400, error: failure.text)
     }
   }

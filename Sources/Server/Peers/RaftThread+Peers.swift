@@ -5,9 +5,9 @@ internal import Replica
 internal import Services
 
 extension RaftThread {
-  /// A learner that has this much of the leader's log may be promoted, in percent.
+  /// A learner that lacks no more than one of so many of the leader's entries may be promoted.
   /// etcd: `readyPercent`.
-  private static var readyPercent: UInt64 { 90 }
+  private static var entriesToOneLacking: UInt64 { 10 }
 
   /// Sends what may go out beside the write, before the write is handed on, and keeps the rest
   /// until it is durable.
@@ -77,7 +77,8 @@ extension RaftThread {
   func publishProgress() {
     guard core.role == .leader, core.confState.members.count > 1 else { return }
     let status = core.status
-    let ready = status.lastIndex.rawValue / 100 * RaftThread.readyPercent
+    let last = status.lastIndex.rawValue
+    let ready = last - last / RaftThread.entriesToOneLacking
     let progress = status.progress.map { (member: $0.id, isReady: $0.match.rawValue >= ready) }
     shared.board.withLock { $0.status.progress = progress }
   }

@@ -1,5 +1,6 @@
 internal import API
 internal import Basics
+internal import Membership
 internal import Raft
 internal import Replica
 internal import Services
@@ -132,15 +133,13 @@ extension Process {
   // MARK: The leader's side
 
   private func take(_ ask: Ask) {
-    if case .promote(let id) = ask.item.kind {
-      guard status.isLeader, let known = status.progress.first(where: { $0.member == id }) else {
-        return reply(.failure(.memberNotFound), to: ask)
-      }
-      guard known.isReady else { return reply(.failure(.learnerNotReady), to: ask) }
-    }
     var item = ask.item
     item.id = peers.ids.next()
-    let query = item.query
+    var query = item.query
+    if case .promote(let id) = item.kind {
+      let isReady = status.progress.first { $0.member == id }?.isReady ?? false
+      query.kind = .change(.promote(id), isHealthy: status.isLeader && isReady)
+    }
     peers.questions.append((query.id, ask))
     if query.waitsForCommitted { post(.questions([query])) } else { post(.queries([query])) }
   }
