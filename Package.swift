@@ -82,7 +82,7 @@ let settings: [SwiftSetting] = [
 let tested = [
   "Basics", "Platform", "Raft", "WAL", "MVCC", "Bolt", "Lease", "Auth", "GRPC", "HTTP1", "API",
   "Peers", "HTTP2", "TLS", "LMDB", "Bcrypt", "YAML", "Membership", "Services", "Gateway", "Config",
-  "Simulator",
+  "Server", "Simulator",
 ]
 
 func dependencies(_ names: [String]) -> [Target.Dependency] { names.map { .byName(name: $0) } }

@@ -3,6 +3,7 @@ internal import Basics
 extension AuthStore {
   public mutating func addRole(_ name: AuthName) throws(AuthError) {
     guard !name.isEmpty else { throw .roleEmpty }
+    guard name.count <= Limits.nameBytes else { throw .nameTooLong }
     guard role(name) == nil else { throw .roleExists }
     put(AuthRole(name: name))
     commit()

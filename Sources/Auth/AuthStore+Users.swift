@@ -6,6 +6,7 @@ extension AuthStore {
     _ name: AuthName, hash: [UInt8]?, noPassword: Bool
   ) throws(AuthError) {
     guard !name.isEmpty else { throw .userEmpty }
+    guard name.count <= Limits.nameBytes else { throw .nameTooLong }
     guard user(name) == nil else { throw .userExists }
     guard let hash = noPassword ? [] : hash else { throw .noPasswordUser }
     put(AuthUser(name: name, passwordHash: hash, noPassword: noPassword))

@@ -5,6 +5,11 @@ internal import Basics
 /// Every change adds its records to `changes`, which the owner stores in the same batch as the
 /// log entry that it came with. Members that apply the same entries hold the same bytes.
 public struct AuthStore: Sendable {
+  public enum Limits {
+    /// Bytes of a name: the longest key that LMDB stores (`MDB_MAXKEYSIZE`).
+    public static let nameBytes = 511
+  }
+
   /// The name of the user and of the role that may do everything.
   public static let root: AuthName = [0x72, 0x6f, 0x6f, 0x74]
 

@@ -96,6 +96,8 @@ public enum AuthError: Error, Equatable, Sendable {
   case oldRevision
   case invalidToken
   case invalidManagement
+  /// Beyond `AuthStore.Limits.nameBytes`.
+  case nameTooLong
 }
 
 /// Who asks: a user and the auth revision at which that was established.

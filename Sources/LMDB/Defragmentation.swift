@@ -193,18 +193,32 @@ extension LMDBBackend {
 
   /// Copies what has come in since, and uses the new file. Readers go on in the old one until they
   /// renew; what is returned keeps that from being taken apart on a reader's thread. The owner's.
+  ///
+  /// Once the new file has the name, commits go there whatever follows. That the name is not
+  /// durable ends them: after a power loss it might lead to the old file, which lacks them.
   public func finish(_ copy: Defragmentation) throws(BackendError) -> OldFile {
+    let directory: Int32
     do throws(BackendError) {
       try copy.end(syncs: syncs)
-      guard unsafe rename(copy.path, path) == 0 else { throw failure(path) }
-      try sync(folder)
+      directory = try openFolder()
+      guard unsafe rename(copy.path, path) == 0 else {
+        let error = failure(path)
+        close(directory)
+        throw error
+      }
     } catch {
       abandon(copy)
       throw error
     }
+    defer { close(directory) }
     defragmentation.withLock { $0 = nil }
     let old = use(copy.target)
     copy.letGo()
+    guard fsync(directory) == 0 else {
+      let error = failure(folder)
+      end(with: error)
+      throw error
+    }
     return OldFile(old)
   }
 

@@ -7,8 +7,10 @@ extension LMDBBackend {
   public func replace(with other: String) throws(BackendError) {
     // Opened under its own name, so that the two have each a lock file of their own.
     try open(other) { () throws(BackendError) in
+      let directory = try openFolder()
+      defer { close(directory) }
       guard unsafe rename(other, path) == 0 else { throw failure(path) }
-      try sync(folder)
+      guard fsync(directory) == 0 else { throw failure(folder) }
     }
   }
 

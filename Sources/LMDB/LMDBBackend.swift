@@ -19,6 +19,8 @@ public final class LMDBBackend: Backend {
   private struct Generation: ~Copyable {
     var environment: Environment
     var number = 0
+    /// Why nothing is committed any more.
+    var failure: BackendError?
   }
 
   private init(path: String, syncs: Bool, mapBytes: Int, environment: Environment) {
@@ -80,6 +82,7 @@ public final class LMDBBackend: Backend {
   public func sizes() -> (total: Int, inUse: Int) { environment.sizes() }
 
   public func commit(_ batch: WriteBatch) throws(BackendError) {
+    if let failure = current.withLock({ $0.failure }) { throw failure }
     try write(batch, to: environment)
     if let copy = defragmentation.withLock({ $0 }) { copy.note(batch) }
   }
@@ -174,12 +177,14 @@ public final class LMDBBackend: Backend {
     .failed("\(path): \(unsafe String(cString: strerror(errno)))")
   }
 
-  func sync(_ path: String) throws(BackendError) {
-    let fd = unsafe Glibc.open(path, O_RDONLY | O_CLOEXEC)
-    guard fd >= 0 else { throw failure(path) }
-    defer { close(fd) }
-    guard fsync(fd) == 0 else { throw failure(path) }
+  func openFolder() throws(BackendError) -> Int32 {
+    let fd = unsafe Glibc.open(folder, O_RDONLY | O_CLOEXEC)
+    guard fd >= 0 else { throw failure(folder) }
+    return fd
   }
+
+  /// Refuses all later commits.
+  func end(with error: BackendError) { current.withLock { $0.failure = error } }
 }
 
 func value(_ bytes: UnsafeRawBufferPointer) -> MDB_val {

@@ -8,12 +8,16 @@ public enum FileSystem {
     guard let handle = unsafe opendir(directory) else { throw Errno(errno) }
     defer { unsafe closedir(handle) }
     var names: [String] = []
+    // The one way to tell a failure from the end: what is missing from a list may be the newest.
+    errno = 0
     while let entry = unsafe readdir(handle) {
       let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) {
         unsafe $0.withMemoryRebound(to: CChar.self, capacity: 256) { unsafe String(cString: $0) }
       }
       if name != ".", name != ".." { names.append(name) }
+      errno = 0
     }
+    guard errno == 0 else { throw Errno(errno) }
     return names.sorted()
   }
 

@@ -222,13 +222,18 @@ extension Core {
   // MARK: Snapshots and reachability
 
   /// The message that brings `snapshot` to a member of `Output.snapshotsWanted`; nil when it is
-  /// no longer wanted. The shell sends it, and calls `reportSnapshot` when it knows the outcome.
+  /// no longer wanted, or of no use since the log was compacted beyond it: then another is asked
+  /// for. The shell sends it, and calls `reportSnapshot` when it knows the outcome.
   public mutating func snapshotMessage(_ snapshot: Snapshot, to id: NodeID) -> Message? {
     guard role == .leader, let peer = position(id), case .snapshot = progress[peer].state else {
       return nil
     }
     let index = snapshot.metadata.index
-    precondition(index >= log.compactedIndex && index <= applied, "the snapshot leaves a gap")
+    precondition(index <= applied, "a snapshot of what was not applied")
+    guard index >= log.compactedIndex else {
+      reportSnapshot(id, isDelivered: false)
+      return nil
+    }
     progress[peer].becomeSnapshot(index)
     return Message(from: config.id, to: id, term: term, body: .snapshot(snapshot))
   }

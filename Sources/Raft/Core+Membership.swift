@@ -1,10 +1,14 @@
-internal import Basics
+public import Basics
 
 extension Core {
-  /// Takes a membership change into force; called when its entry is applied, before
+  /// Takes a membership change into force; called when its entry, at `index`, is applied, before
   /// `applied(upTo:)`. Throws, alike on every member, when the change cannot be; the
-  /// configuration then stays. Returns the configuration from here on.
-  public mutating func applyConfChange(_ change: ConfChange) throws(ConfChangeError) -> ConfState {
+  /// configuration then stays, as it does for an entry that a snapshot has overtaken meanwhile.
+  /// Returns the configuration from here on.
+  public mutating func applyConfChange(
+    _ change: ConfChange, at index: LogIndex
+  ) throws(ConfChangeError) -> ConfState {
+    guard index > applied else { return confState }
     confState = try confState.applying(change)
     guard role == .leader else { return confState }
     // One that is a voter no longer goes on leading until the shell stops it, and takes no

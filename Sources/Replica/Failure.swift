@@ -102,6 +102,8 @@ extension Failure {
     .failedPrecondition, "etcdserver: user name not found")
   public static let roleExists = Failure(
     .failedPrecondition, "etcdserver: role name already exists")
+  public static let nameTooLong = Failure(
+    .invalidArgument, "etcdserver: name is too long (martlet: 511 bytes at most)")
   public static let roleEmpty = Failure(.invalidArgument, "etcdserver: role name is empty")
   public static let roleNotFound = Failure(
     .failedPrecondition, "etcdserver: role name not found")

@@ -90,6 +90,9 @@ public struct Outcome: Sendable {
   public var removedSelf = false
   /// Whether a compaction waits for `compactStep`.
   public var wantsCompaction = false
+  /// Why an entry could not be carried out here, though others can: the process has to end before
+  /// anything that follows is stored.
+  public var broken: String?
 
   public init(loops: Int) {
     precondition(loops > 0 && loops <= RequestIDs.loopsMax)
@@ -105,5 +108,6 @@ public struct Outcome: Sendable {
     membershipChanged = false
     removedSelf = false
     wantsCompaction = false
+    broken = nil
   }
 }

@@ -8,7 +8,9 @@ public import Raft
 extension Replica {
   /// Applies committed entries, in order and without a gap, at the time `now` (monotonic
   /// nanoseconds). Entries up to the store's consistent index are applied to membership only.
-  /// An entry that cannot be read ends the process: to go on would be to diverge.
+  /// An entry that cannot be read ends the process: to go on would be to diverge. So does one
+  /// that cannot be carried out since a row cannot be read: that and what follows it is left, and
+  /// `Outcome.broken` tells why.
   public mutating func apply(_ entries: [Entry], now: UInt64, into outcome: inout Outcome) {
     backendBytes = store.backend.sizes().total
     for entry in entries {
@@ -21,6 +23,7 @@ extension Replica {
       case .confChange: applyConfiguration(entry, isNew: isNew, &outcome)
       case .confChangeV2: preconditionFailure("joint configuration changes are not used by etcd")
       }
+      guard outcome.broken == nil else { return }
       if isNew { store.setConsistentIndex(entry.index, term: entry.term) }
       appliedIndex = entry.index
     }
@@ -63,6 +66,10 @@ extension Replica {
         tally.leasesExpired += 1
       }
     } catch {
+      if error.isOfStorage {
+        outcome.broken = error.text
+        return
+      }
       tally.applied(request.operation, isDone: false)
       if error == .noSpace { raiseNoSpace(&outcome) }
       if isWanted { complete(id, failure: error, &outcome) }

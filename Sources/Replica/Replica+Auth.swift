@@ -26,6 +26,7 @@ extension Failure {
     case .oldRevision: self = .oldAuthRevision
     case .invalidToken: self = .invalidToken
     case .invalidManagement: self = .invalidAuthManagement
+    case .nameTooLong: self = .nameTooLong
     }
   }
 }

@@ -25,8 +25,13 @@ extension Failure {
       switch error {
       case .full(let text), .corrupt(let text), .failed(let text): text
       }
-    self.init(.dataLoss, "martlet: storage: " + text)
+    self.init(.dataLoss, Self.storage + text)
   }
+
+  private static let storage = "martlet: storage: "
+
+  /// Whether the storage engine failed, which it does on this member alone.
+  var isOfStorage: Bool { code == .dataLoss && text.hasPrefix(Self.storage) }
 }
 
 extension RangeRequestView {

@@ -159,8 +159,12 @@ struct ApplyThread: ~Copyable {
         applyBacklog(now, isForced: true)
         begin(snapshot)
         for later in inbox[(place + 1)...] {
-          if case .queries = later { continue }
-          deferred.append(later)
+          switch later {
+          case .queries: break
+          // The change of stores waits for it.
+          case .stored(let failure): stored(failure)
+          default: deferred.append(later)
+          }
         }
         return ends
       case .restored: restored()
@@ -208,6 +212,11 @@ struct ApplyThread: ~Copyable {
     shared.storeLock.lockForWriting()
     shared.replica.apply(entries, now: now, into: &outcome)
     shared.storeLock.unlock()
+    if let why = outcome.broken {
+      shared.log.fatal(
+        "an entry of the log could not be carried out; the process ends so that this member does "
+          + "not differ from the others", ("error", why))
+    }
     let took = Clock.monotonic() - start
     shared.metrics.noteApplied(
       before, shared.replica.tally.applied, nanoseconds: took, slow: settings.slowNanoseconds)

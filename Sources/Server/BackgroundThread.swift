@@ -106,7 +106,7 @@ struct BackgroundThread: ~Copyable {
           + "the next start", ("error", "\(error)"))
     }
     shared.storeLock.unlock()
-    shared.snapshotFiles.clean(keeping: nil)
+    shared.snapshotFiles.clean(upTo: snapshot.metadata.index)
     noteSizes()
     shared.apply.post(.restored)
   }

@@ -112,7 +112,7 @@ struct RaftThread: ~Copyable {
   private mutating func configure(_ applied: ConfigurationApplied) {
     guard let change = applied.change else { return }
     do throws(ConfChangeError) {
-      _ = try core.applyConfChange(change)
+      _ = try core.applyConfChange(change, at: applied.index)
     } catch {
       shared.log.error("a membership change could not be applied", ("error", "\(error)"))
     }

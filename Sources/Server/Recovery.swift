@@ -94,7 +94,7 @@ final class Recovery {
       }
       opened = try Self.open(opening, backend, snapshot, log)
     }
-    snapshotFiles.clean(keeping: nil)
+    snapshotFiles.clean()
     members = PeerMembers(opened.cluster)
     revision = opened.store.currentRevision
     compactRevision = opened.store.compactRevision

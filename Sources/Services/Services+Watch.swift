@@ -119,7 +119,7 @@ extension Services {
       watches.step = step
     } catch {
       // A revision that cannot be read is as good as compacted: the client has to start anew.
-      hub.compacted(step.from + 1)
+      hub.cancel(before: step.from + 1)
     }
   }
 
@@ -144,7 +144,7 @@ extension Services {
           reader: &reader, bytesMax: limits.catchUpBytesMax, into: &watches.changes)
         hub.feed(watches.changes, of: step, through: through)
       } catch {
-        hub.compacted(step.from + 1)
+        hub.cancel(before: step.from + 1)
       }
     }
     flushWatches(out: &out)

@@ -104,7 +104,7 @@ struct LogReading<D: Disk> {
     segments.sort { $0.sequence < $1.sequence }
     // Segments before a gap were being removed; whether they were needed shows at the end.
     for i in stride(from: segments.count - 1, to: 0, by: -1)
-    where segments[i - 1].sequence != segments[i].sequence - 1 {
+    where segments[i - 1].sequence != segments[i].sequence &- 1 {
       gap = "the log file between \(segments[i - 1].name) and \(segments[i].name) is missing"
       segments.removeFirst(i)
       break

@@ -69,6 +69,15 @@ func enabledStore(_ permission: Permission) throws -> AuthStore {
     #expect(throws: AuthError.noPasswordUser) {
       try store.addUser(name("a"), hash: nil, noPassword: false)
     }
+    // LMDB has no room for longer keys: every member would fail to store it, at every start.
+    #expect(throws: AuthError.nameTooLong) {
+      try store.addUser(AuthName(repeating: 97, count: 512), hash: [], noPassword: false)
+    }
+    #expect(throws: AuthError.nameTooLong) {
+      try store.addRole(AuthName(repeating: 97, count: 512))
+    }
+    try store.addRole(AuthName(repeating: 97, count: 511))
+    try store.deleteRole(AuthName(repeating: 97, count: 511))
     try store.addUser(name("a"), hash: nil, noPassword: true)
     #expect(throws: AuthError.userExists) {
       try store.addUser(name("a"), hash: [], noPassword: false)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import resource
 import threading
 import time
 
+import grpc
 import pytest
 from harness import paths
 from harness.protos import Client, messages
@@ -147,3 +149,52 @@ def test_a_server_that_stops_amid_a_defragmentation_loses_nothing() -> None:
         server.kill()
         assert State.of(server.start()) == before
         assert not list(copies.glob("store.lmdb.defrag*"))
+
+
+SNAPSHOT_COUNT = 10
+
+
+def write_past_snapshots(server: Server, client: Client, key: bytes) -> None:
+    """Overwrites a key so often that the log is cut, and waits until no more of that is due."""
+    m = messages().rpc
+    for n in range(2 * SNAPSHOT_COUNT):
+        put(client, key, b"%d" % n)
+    applied = client.maintenance.Status(m.StatusRequest()).raftAppliedIndex
+    end = time.monotonic() + WAIT_SECONDS_MAX
+    newest = 0
+    while newest < applied - SNAPSHOT_COUNT:
+        assert time.monotonic() < end, (newest, applied, server.log_tail())
+        time.sleep(0.02)
+        names = [path.stem for path in (server.data_dir / "member" / "snap").glob("*.snap")]
+        newest = max((int(name.split("-")[1], 16) for name in names), default=0)
+
+
+def test_without_descriptors_a_defragmentation_fails_and_loses_nothing() -> None:
+    """Whatever step lacks one, what is written afterwards is there after a crash, though the log
+    no longer reaches back to it."""
+    m = messages().rpc
+    steps = range(6)
+    outcomes = set()
+    with Server(paths.MARTLET, ["--auto-defrag-factor=0",
+                                f"--snapshot-count={SNAPSHOT_COUNT}"]) as server:
+        for spare in steps:
+            with Client(server.start().address) as client:
+                write_past_snapshots(server, client, b"before")
+                process = server.process.pid
+                taken = {int(name) for name in os.listdir(f"/proc/{process}/fd")}
+                free = [number for number in range(max(taken) + 10) if number not in taken]
+                limits = resource.prlimit(process, resource.RLIMIT_NOFILE)
+                resource.prlimit(process, resource.RLIMIT_NOFILE, (free[spare], limits[1]))
+                try:
+                    client.maintenance.Defragment(m.DefragmentRequest(), timeout=20)
+                    outcomes.add("done")
+                except grpc.RpcError as error:
+                    outcomes.add(error.code())
+                resource.prlimit(process, resource.RLIMIT_NOFILE, limits)
+                write_past_snapshots(server, client, b"%d" % spare)
+            server.kill()
+        with Client(server.start().address) as client:
+            last = b"%d" % (2 * SNAPSHOT_COUNT - 1)
+            for spare in steps:
+                assert client.kv.Range(m.RangeRequest(key=b"%d" % spare)).kvs[0].value == last
+    assert len(outcomes) == 2, outcomes

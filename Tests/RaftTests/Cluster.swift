@@ -193,7 +193,8 @@ final class Cluster {
         preconditionFailure("a leader took a change that is none")
       }
       // A change that cannot be is refused alike everywhere.
-      if let next = try? node.core.applyConfChange(change) { node.confState = next }
+      let next = try? node.core.applyConfChange(change, at: entry.index)
+      if let next { node.confState = next }
     }
     node.core.applied(upTo: node.applied)
     node.pending.removeFirst(batch.count)

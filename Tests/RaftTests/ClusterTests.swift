@@ -247,6 +247,32 @@ private func isSnapshot(_ message: Message) -> Bool {
     #expect(others.allSatisfy { $0.state == .replicate })
   }
 
+  @Test func `sends no snapshot that leaves a gap behind it, and asks for another`() throws {
+    let cluster = Cluster(voters: [1, 2, 3])
+    cluster.elect(1)
+    cluster.isCut = { _, to in to == NodeID(3) }
+    for index in 0..<20 {
+      try cluster[1].propose("\(index)")
+      cluster.settle()
+    }
+    let old = Snapshot(
+      metadata: SnapshotMetadata(
+        confState: cluster[1].confState, index: LogIndex(10), term: cluster[1].core.term),
+      data: [])
+    cluster[1].core.compact(upTo: LogIndex(18))
+    var refused = 0
+    cluster.onOutput = {
+      guard $0.output.snapshotsWanted == [NodeID(3)], refused == 0 else { return }
+      refused += 1
+      let message = $0.core.snapshotMessage(old, to: NodeID(3))
+      #expect(message == nil)
+    }
+    cluster.isCut = { _, _ in false }
+    cluster.tick(5)
+    #expect(refused == 1)
+    #expect(cluster[3].history == cluster[1].history)
+  }
+
   /// Found by a simulated seed whose leader never came to an end with its output.
   @Test func `owes nothing to a silent follower that only a snapshot could help`() throws {
     let cluster = Cluster(voters: [1, 2, 3]) { $0.checkQuorum = true }
@@ -355,6 +381,21 @@ private func isSnapshot(_ message: Message) -> Bool {
     try propose(cluster, simple(.addVoter, 2))
     cluster.tick(2)
     #expect(cluster[2].core.confState.voters == [NodeID(1), NodeID(2)])
+  }
+
+  /// The state machine may be told of the snapshot while it still applies what came before.
+  @Test func `of before a snapshot are in its configuration already`() throws {
+    let node = Cluster(voters: [1, 2, 3])[1]
+    let metadata = SnapshotMetadata(
+      confState: ConfState(voters: [NodeID(1), NodeID(2)]), index: LogIndex(10), term: Term(1))
+    node.core.step(
+      Message(
+        from: NodeID(2), to: NodeID(1), term: Term(1),
+        body: .snapshot(Snapshot(metadata: metadata, data: []))))
+    _ = try node.core.applyConfChange(simple(.addVoter, 3), at: LogIndex(5))
+    #expect(node.core.confState == metadata.confState)
+    _ = try node.core.applyConfChange(simple(.addVoter, 3), at: LogIndex(11))
+    #expect(node.core.confState.voters.count == 3)
   }
 
   @Test func `change one at a time`() throws {

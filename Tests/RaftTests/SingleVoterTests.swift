@@ -66,7 +66,8 @@ import Testing
     var output = Output()
     core.takeOutput(into: &output)
     #expect(output.committed == [entry])
-    _ = try core.applyConfChange(ConfChange(kind: .confChange, data: entry.data))
+    _ = try core.applyConfChange(
+      ConfChange(kind: .confChange, data: entry.data), at: entry.index)
     core.applied(upTo: LogIndex(1))
     core.campaign()
     #expect(core.term == Term(2))

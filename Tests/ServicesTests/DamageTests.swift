@@ -1,4 +1,6 @@
 import Basics
+import MVCC
+import Raft
 import Replica
 import Services
 import Testing
@@ -28,6 +30,22 @@ import Testing
       bytes[random.next(below: bytes.count)] = UInt8(truncatingIfNeeded: random.next())
     }
     return bytes
+  }
+
+  /// The others can carry it out: to go on would be to hold other data than they.
+  @Test func `an entry that needs a row that is lost is not passed over`() throws {
+    let member = try Harness()
+    let put = try member.call(.put, Request.put("a", "1"))
+    member.save()
+    var damage = WriteBatch()
+    damage.remove(.key, RevisionKey.bytes(Revision(main: put.revision, sub: 0)).rawSpan)
+    try member.backend.commit(damage)
+    let before = member.replica.appliedIndex
+    let ignoreValue = Request.make((1, .text("a")), (5, .number(1)))
+    member.commit(.normal, Proposal(.put, ignoreValue.rawSpan, id: 99).data)
+    #expect(member.outcome.broken?.contains("is in the index and not in the store") == true)
+    #expect(member.replica.appliedIndex == before)
+    #expect(member.replica.store.consistentIndex == before)
   }
 
   @Test(arguments: [1, 2, 3, 4] as [UInt64])

@@ -115,6 +115,14 @@ import WAL
     #expect(throws: WALError.self) { try recover(disk) }
   }
 
+  @Test func `two files with the first number are refused`() throws {
+    let disk = try disk()
+    _ = try create(disk)
+    disk.close(
+      try disk.open(directory + "/0000000000000000-0000000000000001.wal", creates: true))
+    #expect(throws: WALError.self) { try recover(disk) }
+  }
+
   @Test func `a full segment is followed by the next, and all of them are read`() throws {
     let disk = try disk()
     var log = try create(disk, segmentBytes: 1000)

@@ -61,13 +61,19 @@ extension WatchHub {
   /// The store has compacted up to `revision`: watchers that stand before it are cancelled.
   public mutating func compacted(_ revision: Int64) {
     guard revision > compactRevision else { return }
-    compactRevision = revision
+    cancel(before: revision)
+  }
+
+  /// Changes before `revision` cannot be read, if any before the compaction can: watchers that
+  /// stand there are cancelled, also those that have come to stand there since it was told.
+  public mutating func cancel(before revision: Int64) {
+    compactRevision = max(compactRevision, revision)
     var place = unsynced.count
     while place > 0 {
       place -= 1
       // The watcher that takes the place of a cancelled one has been seen.
       let at = Int(unsynced[place])
-      if watchers[at].position < revision { cancelCompacted(at) }
+      if watchers[at].position < compactRevision { cancelCompacted(at) }
     }
     answerProgress()
   }
@@ -80,7 +86,8 @@ extension WatchHub {
       let position = max(watchers[at].position, last + 1)
       if position <= currentRevision { makeUnsynced(at, from: position) }
     }
-    compacted(compactRevision)
+    // The compaction may be known already, and left those alone who were synced.
+    cancel(before: compactRevision)
   }
 
   mutating func cancelCompacted(_ at: Int) {

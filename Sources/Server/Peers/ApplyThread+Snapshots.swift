@@ -10,9 +10,12 @@ internal import Replica
 /// the leader in place of the state.
 extension ApplyThread {
   /// Has the state of now made ready for the members that want it: all of it is committed to the
-  /// store, and pinned there before anything else is.
+  /// store, and pinned there before anything else is. After a start the store may be ahead of what
+  /// is applied: then there is no state of now yet.
   mutating func exportIfWanted(_ now: UInt64) {
-    guard !exports.isEmpty, !shared.replica.store.isCommitting else { return }
+    guard !exports.isEmpty, !shared.replica.store.isCommitting,
+      shared.replica.appliedIndex >= shared.replica.store.consistentIndex
+    else { return }
     let members = exports
     exports = []
     let snapshot = Snapshot(

@@ -23,14 +23,16 @@ struct SnapshotFiles {
   /// Beside which the next one is made.
   var incoming: String { directory + "/incoming" }
 
-  /// Removes all, but for the store of `kept`.
-  func clean(keeping kept: LogIndex?) {
+  /// Removes the stores up to `last`: one beyond it may be in the log already, or on its way here.
+  /// Without it, at a start, all goes.
+  func clean(upTo last: LogIndex? = nil) {
     let names = (try? FileSystem.list(directory)) ?? []
     for name in names {
-      let path = directory + "/" + name
-      if let kept, path == store(kept) { continue }
       let isStore = name.hasSuffix(Self.suffix) || name.hasSuffix(Self.suffix + "-lock")
-      if isStore || name.hasPrefix("incoming") { try? FileSystem.remove(path) }
+      if let last, UInt64(name.prefix(16), radix: 16) ?? .max > last.rawValue { continue }
+      if isStore || name.hasPrefix("incoming") {
+        try? FileSystem.remove(directory + "/" + name)
+      }
     }
   }
 }

@@ -105,9 +105,9 @@ extension Process {
   }
 
   private func configure(_ applied: ConfigurationApplied) {
-    guard let change = applied.change, applied.index > restoredIndex else { return }
+    guard let change = applied.change else { return }
     do throws(ConfChangeError) {
-      _ = try core.applyConfChange(change)
+      _ = try core.applyConfChange(change, at: applied.index)
     } catch {
       world.violate("configuration", "\(host.number) cannot apply a change: \(error)")
     }
@@ -144,7 +144,6 @@ extension Process {
         for message in then { world.send(Packet(message: message, store: nil)) }
         then = []
       }
-      if let snapshot = output.snapshot { restoredIndex = snapshot.metadata.index }
       post(
         .append(
           WALBatch(

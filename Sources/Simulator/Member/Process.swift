@@ -88,8 +88,6 @@ final class Process {
   /// Proposals that wait for a leader, and until when.
   var waiting: [(proposal: Proposal, deadline: UInt64)] = []
   var questions: [(index: LogIndex, queries: [Query])] = []
-  /// Membership changes up to here are in the configuration of a snapshot that was received.
-  var restoredIndex = LogIndex.zero
 
   // Log.
   var wal: Log<FaultyDisk>

@@ -322,4 +322,38 @@ import Testing
     let revisions = hub.drain(store).flatMap { $0.1.events.map(\.modRevision) }
     #expect(revisions == Array(5...9))
   }
+
+  /// A look at the new store may come before the news of it.
+  @Test func `a snapshot's compaction cancels who stands before it, known or not`() {
+    let store = Self.store(puts: 3)
+    var hub = Self.hub(store)
+    _ = hub.create(Self.stream, Self.request("a"), storeRevision: 4)
+    _ = hub.drain(store)
+    hub.compacted(20)
+    hub.storeReplaced(revision: 30, compactRevision: 20)
+    let answers = hub.drain(store).map(\.1)
+    #expect(answers.map(\.canceled) == [true] && answers[0].compactRevision == 20)
+    #expect(hub.nextCatchUp() == nil)
+  }
+
+  /// The store is compacted at its newest revision, whose events are still on their way here.
+  @Test func `who falls behind the compaction later is cancelled when its past is asked for`() {
+    var store = Self.store(puts: 3)
+    var hub = Self.hub(store) { $0.queuedBytesMax = 1 }
+    _ = hub.create(Self.stream, Self.request("a"), storeRevision: 4)
+    _ = hub.drain(store)
+    for _ in 0..<5 { store.write([(bytes("a"), bytes("s"))]) }
+    hub.compacted(store.revision)
+    for revision in 5...store.revision {
+      hub.publish(store.batch(from: revision, to: revision))
+    }
+    _ = hub.drain(store)
+    guard let step = hub.nextCatchUp() else {
+      Issue.record("nobody fell behind")
+      return
+    }
+    hub.cancel(before: step.from + 1)
+    #expect(hub.drain(store).map(\.1).map(\.canceled) == [true])
+    #expect(hub.nextCatchUp() == nil)
+  }
 }
