@@ -98,7 +98,7 @@ class Side:
         """Sends a call; what it gives waits for the answer."""
         request = self.request(call.method, call.request)
         if call.method == "maintenance.HashKV":
-            # etcd hashes nothing at a negative revision, here it is the newest.
+            # At a negative one etcd hashes nothing, and Martlet what the backend holds.
             request.revision = max(0, request.revision)
         if call.gateway:
             return self.begin_gateway(call, request)
