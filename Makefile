@@ -22,7 +22,7 @@ RUN_FLAGS ?= --data-dir build/default.martlet
 PYTEST := .venv/bin/python -m pytest
 
 .PHONY: run cluster build test unit lint fix bench backup backup-bench crash faults conformance
-.PHONY: simulate soak teeth patroni clean help
+.PHONY: differential simulate soak teeth patroni clean help
 
 run: build
 	@mkdir -p build
@@ -57,6 +57,11 @@ fix:
 conformance: build
 	@scripts/setup --test
 	$(PYTEST) Tests/Conformance
+
+# Random programs of calls on etcd and on Martlet; SEEDS as below.
+differential: build
+	@scripts/setup --test
+	SEEDS="$(SEEDS)" $(PYTEST) -n auto Tests/Conformance/test_differential.py
 
 faults: build
 	@scripts/setup --test

@@ -35,21 +35,28 @@ extension Replica {
     _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
   ) throws(Failure) {
     var afterPuts = step
-    try checkPuts(txn, path, &afterPuts, bytes)
+    var deletes: [DeleteRangeRequestView] = []
+    try checkPuts(txn, path, &afterPuts, bytes, after: &deletes)
     try StoreReading.checkRanges(txn, path, &step, store)
   }
 
+  /// `deletes`: those that are carried out before. What they leave nothing of cannot be kept; etcd
+  /// ends itself over it.
   private mutating func checkPuts(
-    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan
+    _ txn: Txn, _ path: [Bool], _ step: inout Int, _ bytes: RawSpan,
+    after deletes: inout [DeleteRangeRequestView]
   ) throws(Failure) {
     let ops = path[step] ? txn.success : txn.failure
     step += 1
     for op in ops {
       switch op {
-      case .txn(let nested): try checkPuts(nested, path, &step, bytes)
+      case .txn(let nested): try checkPuts(nested, path, &step, bytes, after: &deletes)
+      case .deleteRange(let delete): deletes.append(delete)
       case .put(let put):
         if put.ignoreValue || put.ignoreLease {
-          guard try stored(bytes.extracting(put.key)) != nil else { throw .keyNotFound }
+          let key = bytes.extracting(put.key)
+          for delete in deletes where delete.covers(key, bytes) { throw .keyNotFound }
+          guard try stored(key) != nil else { throw .keyNotFound }
         }
         if put.lease != .none, !lessor.exists(put.lease) { throw .leaseNotFound }
       default: break
@@ -109,6 +116,16 @@ extension Replica {
   /// The revision that an operation of the open transaction reports.
   private var revisionInTransaction: Int64 {
     store.hasChanges ? store.currentRevision + 1 : store.currentRevision
+  }
+}
+
+extension DeleteRangeRequestView {
+  fileprivate func covers(_ key: RawSpan, _ bytes: RawSpan) -> Bool {
+    let order = key.compare(bytes.extracting(self.key))
+    guard !rangeEnd.isEmpty else { return order == 0 }
+    let end = bytes.extracting(rangeEnd)
+    let isOpen = end.byteCount == 1 && end[0] == 0
+    return order >= 0 && (isOpen || key.compare(end) < 0)
   }
 }
 

@@ -38,8 +38,13 @@ extension RangeRequestView {
     query.revision = revision
     // The store looks for one row more than the limit.
     query.limit = min(Int(clamping: limit), Int.max - 1)
-    query.order = RangeQuery.Order(rawValue: UInt8(clamping: sortOrder.rawValue)) ?? .none
-    query.target = RangeQuery.Target(rawValue: UInt8(clamping: sortTarget.rawValue)) ?? .key
+    if let order = RangeQuery.Order(rawValue: UInt8(clamping: sortOrder.rawValue)) {
+      query.order = order
+      query.target = RangeQuery.Target(rawValue: UInt8(clamping: sortTarget.rawValue)) ?? .key
+    } else {
+      // etcd then takes the keys as they come, after fetching all.
+      query.order = .ascend
+    }
     query.keysOnly = keysOnly
     query.countOnly = countOnly
     query.modMin = minModRevision

@@ -91,9 +91,9 @@ enum Checks {
   ) -> Bool {
     let order = key.compare(bytes.extracting(delete.key))
     guard !delete.rangeEnd.isEmpty else { return order == 0 }
-    let end = bytes.extracting(delete.rangeEnd)
-    let isOpen = end.byteCount == 1 && end[0] == 0
-    return order >= 0 && (isOpen || key.compare(end) < 0)
+    // As in etcd, "\0" is the smallest key here rather than no end: who deletes all from a key on
+    // may put keys in the same transaction.
+    return order >= 0 && key.compare(bytes.extracting(delete.rangeEnd)) < 0
   }
 
   private static func insert(_ key: Slice, into puts: inout [Slice], _ bytes: RawSpan) {

@@ -234,6 +234,48 @@ import Testing
     #expect(throws: Never.self) { try member.call(.txn, Request.txn([], [put], [put])) }
   }
 
+  @Test func `who deletes all keys from one on may put some of them too`() throws {
+    let member = try Harness()
+    let put = (2, Request.put("b", "1"))
+    let all = (3, Request.get("a", end: "\0"))
+    let answer = try member.call(.txn, Request.txn([], [all, put]))
+    #expect(answer.revision == 2)
+    #expect(try member.call(.range, Request.get("b")).number(4) == 1)
+    _ = try member.call(.txn, Request.txn([], [put, all]))
+    #expect(try member.call(.range, Request.get("b")).number(4) == 0)
+  }
+
+  @Test func `a put cannot keep what its transaction deletes before`() throws {
+    let member = try Harness()
+    _ = try member.call(.put, Request.put("b", "1"))
+    let all = (3, Request.get("a", end: "\0"))
+    let nested = (4, Request.txn([], [all]))
+    for kept in [5, 6] {
+      let put = (2, Request.put("b", "") + Request.make((kept, .number(1))))
+      for delete in [all, nested] {
+        #expect(throws: Failure.keyNotFound) {
+          try member.call(.txn, Request.txn([], [delete, put]))
+        }
+      }
+    }
+    let found = try member.call(.range, Request.get("b"))
+    #expect(found.revision == 2)
+    #expect(found.message(2).text(5) == "1")
+  }
+
+  @Test func `an unknown order or target leaves keys in theirs`() throws {
+    let member = try Harness()
+    for (key, value) in [("a", "2"), ("b", "1")] {
+      _ = try member.call(.put, Request.put(key, value))
+    }
+    for (order, target) in [(7, 4), (1, 9), (0, 9)] as [(Int64, Int64)] {
+      let found = try member.call(
+        .range,
+        Request.get("a", end: "z") + Request.make((5, .number(order)), (6, .number(target))))
+      #expect(found.messages(2).map { $0.text(1) } == ["a", "b"])
+    }
+  }
+
   @Test func `a transaction is checked as a whole before anything is written`() throws {
     let member = try Harness { $0.txnOperationsMax = 3 }
     let put = (2, Request.put("a", "1"))

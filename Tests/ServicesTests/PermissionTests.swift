@@ -31,6 +31,21 @@ import Testing
     try member.call(.compact, Request.make((1, .number(2))), token: root)
   }
 
+  @Test func `hold while an alarm is raised`() throws {
+    let (member, root, alice) = try Harness.guarded()
+    let raise = Request.make((1, .number(1)), (2, .number(5)), (3, .number(1)))
+    try member.call(.alarm, raise, token: root)
+    for (method, request) in [
+      (Method.deleteRange, Request.get("shared")), (.userList, []),
+      (.userGrantRole, Request.pair("alice", "root")),
+    ] {
+      #expect(throws: Failure.permissionDenied, "\(method)") {
+        try member.call(method, request, token: alice)
+      }
+    }
+    try member.call(.deleteRange, Request.get("m1"), token: alice)
+  }
+
   @Test func `hold for reads of any state`() throws {
     let (member, _, alice) = try Harness.guarded()
     func serializable(_ key: String) -> [UInt8] {
