@@ -10,6 +10,7 @@
 # make faults       a cluster under 200 faults; FAULTS and SEED choose
 # make backup       snapshots and data directories, from etcd and back
 # make patroni      PostgreSQL under Patroni, beside etcd
+# make differential random programs of calls beside etcd; SEEDS="first count"
 # make simulate     1000 seeds of simulated clusters; SEEDS="first count" for others
 # make soak         seeds until told to stop
 # make teeth        whether the simulator finds the bugs that it is known to be up against

@@ -18,6 +18,8 @@ public struct Options: Sendable {
   public var initialCluster: [InitialMember]
   public var initialClusterToken: String
   public var isNewCluster: Bool
+  /// The flag, if any, that has the first members found by discovery.
+  public var discovery: String?
   /// Whether the first members or their token were given.
   public var namesCluster: Bool
   public var forceNewCluster: Bool
@@ -92,6 +94,7 @@ extension Options {
     advertiseClient = try Endpoint.list("advertise-client-urls", settings)
     initialClusterToken = settings.text("initial-cluster-token")
     isNewCluster = settings.text("initial-cluster-state") == "new"
+    discovery = ["discovery", "discovery-srv"].first { !settings.text($0).isEmpty }
     namesCluster =
       settings.isGiven("initial-cluster") || settings.isGiven("initial-cluster-token")
     forceNewCluster = settings.flag("force-new-cluster")

@@ -36,6 +36,11 @@ extension Failure {
     .resourceExhausted, "etcdserver: mvcc: database space exceeded")
   public static let corrupt = Failure(.dataLoss, "etcdserver: corrupt cluster")
   public static let tooLarge = Failure(.invalidArgument, "etcdserver: request is too large")
+  /// grpc-go: `encode`'s caller in `Server.sendResponse`.
+  public static func answerTooLarge(_ count: Int, _ most: Int) -> Failure {
+    Failure(
+      .resourceExhausted, "grpc: trying to send message larger than max (\(count) vs. \(most))")
+  }
   public static let tooMany = Failure(.resourceExhausted, "etcdserver: too many requests")
 
   // Leases.

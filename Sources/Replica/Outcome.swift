@@ -18,8 +18,14 @@ public struct Completion: Sendable {
 public struct CompletionBatch: Sendable {
   public private(set) var arena: [UInt8] = []
   public private(set) var items: [Completion] = []
+  private let bytesMax: Int
 
-  public init() {}
+  /// What would let it hold more than `bytesMax` is refused.
+  public init(bytesMax: Int = Self.largestMessage) { self.bytesMax = bytesMax }
+
+  /// Bytes of the largest message that etcd sends, and of all answers of one batch.
+  public static let largestMessage = Int(Int32.max)
+
   public var isEmpty: Bool { items.isEmpty }
 
   /// Adds a refusal.
@@ -29,6 +35,9 @@ public struct CompletionBatch: Sendable {
 
   /// Adds an encoded response; copies it.
   public mutating func append(_ id: UInt64, response: RawSpan, authRevision: UInt64 = 0) {
+    guard arena.count + response.byteCount <= bytesMax else {
+      return append(id, failure: .answerTooLarge(response.byteCount, bytesMax))
+    }
     let payload = Slice(start: arena.count, count: response.byteCount)
     arena.append(contentsOf: response)
     items.append(

@@ -40,6 +40,7 @@ final class Recovery {
   ) throws(StartError) {
     let hasLog = FileSystem.exists(directory.wal)
     hasRun = hasLog
+    if !hasLog { try Self.refuseDiscovery(options) }
     var identity: Identity
     if hasLog || options.isNewCluster {
       identity = try Identity(options)
@@ -172,6 +173,14 @@ final class Recovery {
   }
 
   /// A log whose cluster has moved on to a newer version is not ours to write.
+  /// A cluster of one is not what is wanted then.
+  private static func refuseDiscovery(_ options: Options) throws(StartError) {
+    guard let flag = options.discovery else { return }
+    throw StartError(
+      "members cannot be discovered by this version: name them with --initial-cluster "
+        + "[--\(flag)]")
+  }
+
   private static func refuseNewer(
     _ entries: [Entry], _ directory: DataDirectory
   ) throws(StartError) {

@@ -40,8 +40,10 @@ public struct Outbox: Sendable {
 
   /// Bytes of answers that are kept allocated between two wakes.
   private static let keptBytes = 16 << 20
+  private let bytesMax: Int
 
-  public init() {}
+  /// Answers that would let it hold more than `bytesMax` are refused.
+  public init(bytesMax: Int = CompletionBatch.largestMessage) { self.bytesMax = bytesMax }
 
   mutating func message(_ call: CallID, _ bytes: RawSpan) {
     let slice = Slice(start: arena.count, count: bytes.byteCount)
@@ -50,6 +52,9 @@ public struct Outbox: Sendable {
   }
 
   mutating func answer(_ call: CallID, _ bytes: RawSpan) {
+    guard arena.count + bytes.byteCount <= bytesMax else {
+      return finish(call, .answerTooLarge(bytes.byteCount, bytesMax))
+    }
     let slice = Slice(start: arena.count, count: bytes.byteCount)
     arena.append(contentsOf: bytes)
     replies.append(.answer(call, slice))

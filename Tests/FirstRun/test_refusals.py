@@ -105,6 +105,21 @@ def test_too_new_data_dir(member: Server) -> None:
 
 
 @martlet_only
+def test_discovery_is_refused_at_a_first_start_alone(member: Server) -> None:
+    def discovering(server: Server) -> Server:
+        words = server.arguments()
+        at = words.index("--initial-cluster")
+        found = [*words[:at], *words[at + 2:], "--discovery", "http://127.0.0.1:1/token"]
+        server.arguments = lambda: found
+        return server
+
+    with Server(paths.MARTLET) as server:
+        assert_refuses(discovering(server), r"name them with --initial-cluster \[--discovery\]")
+        assert not server.data_dir.exists() or not tree(server.data_dir)
+    discovering(member).start()
+
+
+@martlet_only
 def test_second_process_on_the_same_data_dir(member: Server) -> None:
     member.start()
     with Server(paths.MARTLET, data_dir=member.data_dir) as second:

@@ -8,6 +8,21 @@ import Testing
 @testable import Services
 
 @Suite struct Flow {
+  @Test func `answers beyond the largest message are refused, and end their calls`() throws {
+    let member = try Harness()
+    _ = try member.call(.put, Request.put("a", String(repeating: "x", count: 200)))
+    member.outbox = Outbox(bytesMax: 200)
+    let failure = Failure(
+      .resourceExhausted, "grpc: trying to send message larger than max (245 vs. 200)")
+    let call = member.start(.range, Request.get("a"))
+    #expect(member.end(call) == .some(failure))
+    var batch = CompletionBatch(bytesMax: 100)
+    let response = [UInt8](repeating: 0, count: 60)
+    batch.append(1, response: response.rawSpan)
+    batch.append(2, response: response.rawSpan)
+    #expect(batch.items.map { $0.failure == nil } == [true, false])
+  }
+
   @Test func `linearizable reads share one read index, serializable ones need none`() throws {
     let member = try Harness()
     member.isConnected = false
