@@ -24,8 +24,9 @@ public struct RemainingTime: Equatable, Sendable {
 
 extension Lessor {
   /// Starts a lease's time anew; returns its TTL. A lease that has run out is as good as gone: its
-  /// revocation is on the way. `resetsCheckpoint`: whether a remaining time is on record that
-  /// must be taken back, by a checkpoint of 0.
+  /// revocation is on the way. `resetsCheckpoint`: whether a remaining time is on record, or may
+  /// be soon, that must be taken back by a checkpoint of 0 before the holder hears of the renewal:
+  /// the next leader would count from it.
   public mutating func renew(
     _ id: LeaseID, now: UInt64
   ) throws(LeaseError) -> (ttl: Int64, resetsCheckpoint: Bool) {
@@ -33,10 +34,8 @@ extension Lessor {
     guard let slot = slot(id), let lease = slots[slot], lease.expiry > now else {
       throw .notFound
     }
-    let resets = lease.remaining > 0
-    slots[slot]?.remaining = 0
-    refresh(slot, now: now, extend: 0)
-    return (lease.ttl, resets)
+    refresh(slot, seconds: lease.ttl, now: now, extend: 0)
+    return (lease.ttl, lease.remaining > 0 || lease.checkpointsUnderway > 0)
   }
 
   /// Nil when there is no such lease. Without being primary, the whole TTL is what is left.
@@ -85,6 +84,7 @@ extension Lessor {
       let remaining = Int64((lease.expiry - now + Lessor.second - 1) / Lessor.second)
       guard remaining < lease.ttl else { continue }
       due.append(RemainingTime(lease: id, remaining: remaining))
+      slots[slot]?.checkpointsUnderway += 1
     }
     return due
   }
@@ -94,6 +94,7 @@ extension Lessor {
   public mutating func checkpoint(_ id: LeaseID, remaining: Int64, now: UInt64) -> Int64? {
     guard let slot = slot(id), let lease = slots[slot] else { return nil }
     slots[slot]?.remaining = max(remaining, 0)
+    if remaining > 0, lease.checkpointsUnderway > 0 { slots[slot]?.checkpointsUnderway -= 1 }
     if isPrimary {
       scheduleCheckpoint(id, seconds: remaining > 0 ? remaining : lease.ttl, now: now)
     }
@@ -131,7 +132,8 @@ extension Lessor {
       let delay = UInt64(inWindow) * Lessor.second / UInt64(target)
       let more = delay > ahead ? delay - ahead : 0
       next = Lessor.sum(base, delay)
-      refresh(slot, now: now, extend: Lessor.sum(extend, more))
+      refresh(
+        slot, seconds: lease.recorded, now: now, extend: Lessor.sum(extend, more))
     }
   }
 }

@@ -45,9 +45,14 @@ public struct Lessor: ~Copyable {
     var ttl: Int64
     /// What the log says is left of the TTL; 0: all of it.
     var remaining: Int64
+    /// Checkpoints that are on their way into the log, perhaps. Of a primary.
+    var checkpointsUnderway = 0
     /// The largest number while this lessor is not primary.
     var expiry: UInt64
     var keys: [[UInt8]] = []
+
+    /// What is left by the log, in seconds.
+    var recorded: Int64 { remaining > 0 ? remaining : ttl }
   }
 
   struct Holder {
@@ -94,7 +99,7 @@ public struct Lessor: ~Copyable {
     let slot = insert(
       Lease(id: id, ttl: max(ttl, config.ttlMin), remaining: 0, expiry: .max))
     let ttl = slots[slot]?.ttl ?? 0
-    if isPrimary { refresh(slot, now: now, extend: 0) }
+    if isPrimary { refresh(slot, seconds: ttl, now: now, extend: 0) }
     return ttl
   }
 
@@ -156,8 +161,10 @@ public struct Lessor: ~Copyable {
     isPrimary = true
     expiries = TimeHeap()
     checkpoints = TimeHeap()
-    for slot in slots.indices where slots[slot] != nil {
-      refresh(slot, now: now, extend: extend)
+    for slot in slots.indices {
+      guard let lease = slots[slot] else { continue }
+      slots[slot]?.checkpointsUnderway = 0
+      refresh(slot, seconds: lease.recorded, now: now, extend: extend)
     }
     spread(extend: extend, now: now)
   }
@@ -170,10 +177,9 @@ public struct Lessor: ~Copyable {
     for slot in slots.indices { slots[slot]?.expiry = .max }
   }
 
-  /// Starts a lease's time anew.
-  mutating func refresh(_ slot: Int, now: UInt64, extend: UInt64) {
+  /// Starts a lease's time anew: it ends in so many seconds.
+  mutating func refresh(_ slot: Int, seconds: Int64, now: UInt64, extend: UInt64) {
     guard let lease = slots[slot] else { return }
-    let seconds = lease.remaining > 0 ? lease.remaining : lease.ttl
     let expiry = Lessor.sum(now, Lessor.sum(Lessor.nanoseconds(seconds), extend))
     slots[slot]?.expiry = expiry
     expiries.insert(expiry, lease.id)

@@ -68,12 +68,16 @@ extension Replica {
     response.appendHeader(header)
   }
 
+  /// Notes remaining times. The response is also that of the keep-alive which took one back.
   mutating func checkpoint(
     _ checkpoints: [(lease: LeaseID, remaining: Int64)], now: UInt64,
     into response: inout [UInt8]
   ) {
+    response.appendHeader(header)
+    if checkpoints.count == 1 { response.appendField(2, checkpoints[0].lease.rawValue) }
     for (lease, remaining) in checkpoints {
       guard let ttl = lessor.checkpoint(lease, remaining: remaining, now: now) else { continue }
+      if checkpoints.count == 1 { response.appendField(3, ttl) }
       // etcd keeps them where it is told to, and everywhere from 3.6 on.
       let isKeptAnyway = (cluster.version ?? .zero) >= ClusterVersion(major: 3, minor: 6, patch: 0)
       guard isKeptAnyway || lessor.config.keepsCheckpoints else { continue }
@@ -81,7 +85,6 @@ extension Replica {
         bucket: .lease, key: Self.row(lease),
         value: Self.record(lease, ttl: ttl, remaining: remaining))
     }
-    response.appendHeader(header)
   }
 
   /// Tells the replica whether this member leads, and in which term. A leader's leases run from
@@ -113,13 +116,15 @@ extension Replica {
       outcome.proposals.append(proposal)
     }
     let due = lessor.dueCheckpoints(now: now, limit: Self.checkpointsMax)
-    if !due.isEmpty { propose(due, &outcome) }
+    if !due.isEmpty { propose(due, id: ids.next(), &outcome) }
   }
 
   /// How many checkpoints go into one proposal. etcd: `maxLeaseCheckpointBatchSize`.
   private static var checkpointsMax: Int { 1000 }
 
-  mutating func propose(_ checkpoints: [RemainingTime], _ outcome: inout Outcome) {
+  mutating func propose(
+    _ checkpoints: [RemainingTime], id: UInt64, _ outcome: inout Outcome
+  ) {
     var request: [UInt8] = []
     for checkpoint in checkpoints {
       let open = request.beginField(1, expecting: 16)
@@ -127,7 +132,7 @@ extension Replica {
       request.appendField(2, checkpoint.remaining)
       request.endField(open)
     }
-    var proposal = Proposal(.leaseCheckpoint, request.rawSpan, id: ids.next())
+    var proposal = Proposal(.leaseCheckpoint, request.rawSpan, id: id)
     proposal.leading = leadingTerm
     outcome.proposals.append(proposal)
   }

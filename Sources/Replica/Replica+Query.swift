@@ -68,7 +68,7 @@ extension Replica {
   ) throws(Failure) -> [UInt8]? {
     var response: [UInt8] = []
     switch query.kind {
-    case .keepAlive(let lease): return try keepAlive(lease, now: now, &outcome)
+    case .keepAlive(let lease): return try keepAlive(lease, id: query.id, now: now, &outcome)
     case .timeToLive(let lease, let withKeys):
       return timeToLive(lease, withKeys: withKeys, now: now)
     case .leaseAccess(let lease, let writes):
@@ -132,19 +132,21 @@ extension Replica {
     }
   }
 
+  /// Nil while a checkpoint has to be taken back; its entry's response is then this one's.
   private mutating func keepAlive(
-    _ lease: LeaseID, now: UInt64, _ outcome: inout Outcome
-  ) throws(Failure) -> [UInt8] {
+    _ lease: LeaseID, id: UInt64, now: UInt64, _ outcome: inout Outcome
+  ) throws(Failure) -> [UInt8]? {
     var response: [UInt8] = []
     response.appendHeader(header)
     response.appendField(2, lease.rawValue)
     do throws(LeaseError) {
       let renewed = try lessor.renew(lease, now: now)
       tally.leasesRenewed += 1
-      response.appendField(3, renewed.ttl)
       if renewed.resetsCheckpoint {
-        propose([RemainingTime(lease: lease, remaining: 0)], &outcome)
+        propose([RemainingTime(lease: lease, remaining: 0)], id: id, &outcome)
+        return nil
       }
+      response.appendField(3, renewed.ttl)
     } catch {
       // A lease that is gone is answered with no TTL rather than refused.
       guard error == .notFound else { throw Failure(error) }

@@ -148,6 +148,22 @@ private func bytes(_ text: String) -> [UInt8] { [UInt8](text.utf8) }
     let renewed = try lessor.renew(LeaseID(1), now: 0)
     #expect(renewed.ttl == 100 && renewed.resetsCheckpoint)
     #expect(lessor.status(LeaseID(1), now: 0)?.remaining == 100)
+    // Until that is in the log, the next promotion counts from what is on record.
+    #expect(try lessor.renew(LeaseID(1), now: 0).resetsCheckpoint)
+    #expect(lessor.checkpoint(LeaseID(1), remaining: 0, now: 0) == 100)
+    #expect(try !lessor.renew(LeaseID(1), now: 0).resetsCheckpoint)
+  }
+
+  @Test func `a checkpoint on its way into the log is taken back by a renewal too`() throws {
+    var lessor = lessor(checkpoints: 60 * second)
+    _ = try lessor.grant(LeaseID(1), ttl: 100, now: 0)
+    let due = lessor.dueCheckpoints(now: 61 * second, limit: 9)
+    try #require(due.count == 1)
+    #expect(try lessor.renew(LeaseID(1), now: 61 * second).resetsCheckpoint)
+    _ = lessor.checkpoint(LeaseID(1), remaining: due[0].remaining, now: 61 * second)
+    #expect(try lessor.renew(LeaseID(1), now: 61 * second).resetsCheckpoint)
+    _ = lessor.checkpoint(LeaseID(1), remaining: 0, now: 61 * second)
+    #expect(try !lessor.renew(LeaseID(1), now: 61 * second).resetsCheckpoint)
   }
 
   @Test func `long leases are put on record at intervals, rounded up`() throws {

@@ -122,6 +122,28 @@ import Testing
     #expect((399...401).contains(try leftAfterRestart(lessor)))
   }
 
+  /// The next leader would count from the checkpoint. Simulated seed 592.
+  @Test func `a renewal is told once the log no longer says that little is left`() throws {
+    let member = try Harness(
+      lessor: LessorConfig(
+        ttlMin: 1, revocationsPerSecond: 1000, checkpointInterval: 300 * Harness.second))
+    _ = try member.call(.leaseGrant, Request.make((1, .number(1000)), (2, .number(7))))
+    for _ in 0..<65 { member.pass(10 * Harness.second) }
+    let query = Query(id: 1, kind: .keepAlive(LeaseID(7)))
+    var outcome = Outcome(loops: 1)
+    member.replica.query(query, now: member.now, into: &outcome)
+    // Its answer is that of the entry.
+    #expect(outcome.proposals.map(\.id) == [query.id])
+    let stream = member.open(.leaseKeepAlive)
+    member.send(stream, Request.make((1, .number(7))))
+    let answers = member.answers(stream)
+    try #require(answers.count == 1)
+    #expect(Message(answers[0]).number(2) == 7 && Message(answers[0]).number(3) == 1000)
+    outcome.removeAll()
+    member.replica.query(query, now: member.now, into: &outcome)
+    #expect(outcome.proposals.isEmpty)
+  }
+
   @Test func `a client keeps thousands of leases alive at once, if it reads the answers`() throws {
     let member = try Harness()
     _ = try member.call(.leaseGrant, Request.make((1, .number(10)), (2, .number(7))))

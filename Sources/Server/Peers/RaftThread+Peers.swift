@@ -121,7 +121,10 @@ extension RaftThread {
   /// what is lost on the way has no answer.
   private mutating func attempt(_ proposal: Proposal) -> Bool {
     // What only the leader of a term may propose is not kept for another.
-    if let leading = proposal.leading, core.role != .leader || core.term != leading { return true }
+    if let leading = proposal.leading, core.role != .leader || core.term != leading {
+      refuse(proposal, .notPrimary)
+      return true
+    }
     if core.role == .follower, core.leader != .none, !linked.contains(core.leader) {
       return false
     }

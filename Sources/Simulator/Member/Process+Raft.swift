@@ -80,7 +80,10 @@ extension Process {
   /// False: not now.
   private func attempt(_ proposal: Proposal) -> Bool {
     let leading = world.plant == .leaseExpiredByFormerLeader ? nil : proposal.leading
-    if let leading, core.role != .leader || core.term != leading { return true }
+    if let leading, core.role != .leader || core.term != leading {
+      refuse(proposal, .notPrimary)
+      return true
+    }
     do throws(ProposeError) {
       try core.propose(kind: proposal.kind, data: proposal.data, leading: leading)
     } catch {
