@@ -12,7 +12,7 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import ETCDCTL, MARTLET, State, etcd, fill, grow, put
+from tools import ETCDCTL, ETCDUTL, MARTLET, State, etcd, fill, grow, put
 
 VERSIONS = ["3.5", "3.4"]
 ENDS = ["stopped", "killed"]

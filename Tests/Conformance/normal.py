@@ -18,6 +18,9 @@ RULES = [(re.compile(pattern), replacement) for pattern, replacement in [
 ]]
 # etcd lists a lease's keys in the order of a Go map.
 LEASE_KEYS = re.compile(r"attached keys\(\[([^\]]*)\]\)")
+# Two of etcdctl's goroutines log a snapshot, in any order.
+SNAPSHOT_LINES = re.compile(
+    r'(?:^.*"caller":"(?:clientv3/maintenance|snapshot/v3_snapshot)\.go:.*\n)+', re.MULTILINE)
 TABLE_LINE = re.compile(r"^[+|]")
 
 
@@ -36,6 +39,8 @@ def normalise(text: str, exact: dict[str, str], masks: list[re.Pattern]) -> str:
         text = pattern.sub(replacement, text)
     text = LEASE_KEYS.sub(
         lambda found: f"attached keys([{' '.join(sorted(found[1].split(' ')))}])", text)
+    text = SNAPSHOT_LINES.sub(
+        lambda found: "".join(sorted(found[0].splitlines(keepends=True))), text)
     for mask in masks:
         text = mask.sub("<masked>", text)
     return "\n".join(_collapse(line) for line in text.split("\n"))
