@@ -39,8 +39,8 @@ struct RaftThread: ~Copyable {
   /// Snapshots to be applied once the log has them.
   var restoring: [(mark: WriteMark, snapshot: Snapshot)] = []
   var waiting = HeldProposals()
-  /// Members that there is a stream to, as of this wake.
-  private(set) var linked: [NodeID] = []
+  /// Members that messages get to, as of this wake.
+  private(set) var reachable: [NodeID] = []
   var questions: [(index: LogIndex, queries: [Query])] = []
   var heartbeats = HeartbeatTimes()
   private var nextTick: UInt64 = 0
@@ -63,7 +63,7 @@ struct RaftThread: ~Copyable {
     while true {
       while core.hasOutput { honour() }
       shared.raft.wait(until: nextTick, into: &inbox)
-      linked = shared.board.withLock { $0.linked }
+      reachable = shared.board.withLock { $0.reachable }
       for input in inbox { take(input) }
       inbox.removeAll(keepingCapacity: true)
       let now = Clock.monotonic()

@@ -87,8 +87,8 @@ struct Board: Sendable {
   var isReady = false
   var clusterVersion: String?
   var leaderChanges = 0
-  /// Members that there is a stream to.
-  var linked: [NodeID] = []
+  /// Members that messages get to.
+  var reachable: [NodeID] = []
   var keyCount = 0
   var applied = ApplyTally()
   var compactedRows = 0

@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,20 +66,43 @@ def test_members_of_both_kinds(kinds: list[str], ca: Authority, client: Pair) ->
         assert eventually(lambda: get(members[0], "later") == "v", 20)
 
 
-def test_a_member_whose_certificate_names_another_address(ca: Authority, client: Pair) -> None:
-    """Two of three agree; nobody takes the third's calls."""
+@pytest.fixture(name="misnamed")
+def cluster_with_a_wrong_certificate(ca: Authority, client: Pair) -> Iterator[list[Member]]:
+    """The last member's port is found in order; what it calls with is not."""
     good = [ca.issue(f"good{number}", NAMES) for number in range(2)]
     bad = ca.issue("bad", "DNS:elsewhere.invalid,IP:10.9.9.9")
-    members = [Member(ca, pair, client, f"m{number}") for number, pair in enumerate([*good, bad])]
-    # Its own port is found in order; what it calls with is not.
-    members[2].pair = good[0]
+    members = [Member(ca, pair, client, f"m{number}")
+               for number, pair in enumerate([*good, good[0]])]
     members[2].flags = ["--peer-client-cert-file", bad.crt, "--peer-client-key-file", bad.key]
-    with cluster(members, waits=False):
-        for member in members[:2]:
-            member.wait_ready()
-        assert put(members[0], "k", "v")
-        assert eventually(lambda: "rejected connection on peer endpoint" in members[0].log_text()
-                          and "does not match any of its DNS names" in members[0].log_text(), 20)
+    with cluster(members):
+        yield members
+
+
+def test_a_member_whose_certificate_names_another_address(misnamed: list[Member]) -> None:
+    """Two of three agree; nobody takes the third's calls."""
+    assert put(misnamed[0], "k", "v")
+    assert eventually(lambda: "rejected connection on peer endpoint" in misnamed[0].log_text()
+                      and "does not match any of its DNS names" in misnamed[0].log_text(), 20)
+
+
+def test_a_leader_that_may_not_open_streams(misnamed: list[Member]) -> None:
+    """What the others send it goes by single requests: all of them take puts."""
+    def status(member: Member) -> dict:
+        answer = etcdctl(member, "endpoint", "status", "-w", "json", ca=member.authority.ca,
+                         client=member.client)
+        return json.loads(answer.stdout)[0]["Status"]
+
+    last = status(misnamed[2])["header"]["member_id"]
+    leads = {status(member)["header"]["member_id"]: member for member in misnamed}
+    leader = leads[status(misnamed[0])["leader"]]
+    if leader is not misnamed[2]:
+        assert works(etcdctl(leader, "move-leader", f"{last:x}", ca=leader.authority.ca,
+                             client=leader.client))
+    for number, member in enumerate(misnamed):
+        assert put(member, f"k{number}", "v"), member.log_tail()
+        assert status(member)["leader"] == last
+    for member in misnamed:
+        assert [get(member, f"k{number}") for number in range(3)] == ["v"] * 3
 
 
 def test_a_member_of_another_authority(ca: Authority, client: Pair, tmp_path: Path) -> None:

@@ -85,10 +85,13 @@ extension PeerThread {
     switch ask.purpose {
     case .message:
       switch PeerVerdict(status: status, body: body, isStream: false) {
-      case .accepted: noteActive(remote)
+      case .accepted:
+        noteActive(remote)
+        note(remote, takesPosts: remote.outflow(.message) == nil)
       case .removed: shared.endRemoved()
       case let verdict:
         remote.isLossy = true
+        note(remote, takesPosts: false)
         shared.log.warn(
           "a peer refuses a message", ("remote-peer-id", Handshake.text(remote.id.rawValue)),
           ("verdict", "\(verdict)"))
@@ -120,6 +123,7 @@ extension PeerThread {
     case .message:
       remote.isLossy = true
       remote.figures.failures.add(1)
+      note(remote, takesPosts: false)
       noteInactive(remote, why)
     case .probe: remote.probe.failed()
     case .version:

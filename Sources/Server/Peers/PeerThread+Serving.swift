@@ -244,6 +244,7 @@ extension PeerThread {
     link.writer = AppendWriter()
     link.sentBytes = remote.figures.sent
     remote.outflows[channel.rawValue] = link
+    remote.takesPosts = false
     activeChanged = true
     // The member is there: no use in waiting to ask for its streams.
     for place in remote.redials.indices { remote.redials[place].hurry(now) }

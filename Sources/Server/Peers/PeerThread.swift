@@ -160,10 +160,10 @@ struct PeerThread: ~Copyable {
     var since: [NodeID: UInt64] = [:]
     for remote in remotes { since[remote.id] = remote.activity.since }
     let active = since
-    let linked = remotes.filter { $0.outflow(.message) != nil }.map(\.id)
+    let reachable = remotes.filter(\.isReachable).map(\.id)
     shared.board.withLock { board in
       board.status.activeSince = active
-      board.linked = linked
+      board.reachable = reachable
     }
   }
 
@@ -207,7 +207,14 @@ struct PeerThread: ~Copyable {
     if activate(remote) { activeChanged = true }
   }
 
+  mutating func note(_ remote: Remote, takesPosts: Bool) {
+    guard remote.takesPosts != takesPosts else { return }
+    remote.takesPosts = takesPosts
+    activeChanged = true
+  }
+
   mutating func noteInactive(_ remote: Remote, _ why: String) {
+    note(remote, takesPosts: false)
     guard remote.activity.deactivate() else { return }
     activeChanged = true
     remote.figures.active.set(0)

@@ -117,7 +117,7 @@ extension RaftThread {
     }
   }
 
-  /// False: not now. To a leader that there is no stream to nothing is sent: it may be gone, and
+  /// False: not now. To a leader that messages do not get to nothing is sent: it may be gone, and
   /// what is lost on the way has no answer.
   private mutating func attempt(_ proposal: Proposal) -> Bool {
     // What only the leader of a term may propose is not kept for another.
@@ -125,7 +125,7 @@ extension RaftThread {
       refuse(proposal, .notPrimary)
       return true
     }
-    if core.role == .follower, core.leader != .none, !linked.contains(core.leader) {
+    if core.role == .follower, core.leader != .none, !reachable.contains(core.leader) {
       return false
     }
     do throws(ProposeError) {

@@ -27,6 +27,8 @@ final class Remote {
   var versionAt: UInt64 = 0
   /// Messages were lost since the raft thread was last told.
   var isLossy = false
+  /// The last message that was posted was taken, and no stream has been there since.
+  var takesPosts = false
   var wasRefused = false
   /// When it was last told that the clocks are apart; long ago at first.
   var driftToldAt: UInt64 = 0
@@ -49,6 +51,10 @@ final class Remote {
   }
 
   func outflow(_ channel: Channel) -> Link? { outflows[channel.rawValue] }
+
+  /// Messages get to it, as far as is known. A member that cannot open streams here, as its
+  /// certificate is refused say, may lead all the same: what is posted reaches it.
+  var isReachable: Bool { outflow(.message) != nil || takesPosts }
 
   /// Messages that wait to be posted, or are on their way.
   var posts: Int {
