@@ -159,6 +159,8 @@ internal import CNGHTTP2
     unsafe nghttp2_option_set_max_send_header_block_length(option, Limits.headerBytes * 4)
     unsafe nghttp2_option_set_max_settings(option, 32)
     unsafe nghttp2_option_set_max_outbound_ack(option, 1000)
+    // Else as many closed streams are kept, for their priorities, as may be open: without limit.
+    unsafe nghttp2_option_set_no_closed_streams(option, 1)
     // A client that ends many short watches resets streams at more than nghttp2's 33 a second.
     unsafe nghttp2_option_set_stream_reset_rate_limit(option, 10_000, 1000)
     var made: OpaquePointer?

@@ -1,4 +1,4 @@
-"""Clients that stall, half-close, flood or wait while the server restarts."""
+"""Clients that stall, half-close, flood, stay for very long or wait while the server restarts."""
 
 import contextlib
 import os
@@ -160,6 +160,26 @@ def test_without_descriptors_nobody_is_let_in_and_nobody_else_suffers(port: str)
             callers[-1].settimeout(WAIT_SECONDS)
             assert callers[-1].recv(1 << 16).startswith(b"HTTP/1.1 200 ")
         assert server.log_text().count("could not be accepted") == 1
+
+
+def test_a_connection_holds_nothing_of_calls_that_have_ended(tmp_path: Path) -> None:
+    """Kubernetes keeps one for weeks: a hundred bytes a call would be gigabytes."""
+    calls, growth_max = 300_000, 20 << 20
+    body = tmp_path / "range"
+    body.write_bytes(b"\0\0\0\0\3\x0a\1k")
+    with Server(paths.MARTLET) as server:
+        server.start()
+        before = most = server.anonymous_bytes()
+        with subprocess.Popen(
+                ["h2load", f"--requests={calls}", "--clients=1", "--max-concurrent-streams=100",
+                 f"--data={body}", "--header=content-type: application/grpc",
+                 "--header=te: trailers", f"{server.endpoint}/etcdserverpb.KV/Range"],
+                stdout=subprocess.PIPE, text=True) as load:
+            while load.poll() is None:
+                most = max(most, server.anonymous_bytes())
+                time.sleep(0.05)
+            assert f"{calls} succeeded" in load.stdout.read()
+    assert most - before < growth_max
 
 
 def test_a_watch_goes_on_after_the_server_was_stopped_and_started() -> None:
