@@ -1,4 +1,4 @@
-"""What backups, defragmentations and size cost, on etcd 3.5.1 and Martlet: the tables of issue 5.
+"""What backups, defragmentations and size cost, on etcd 3.5.1 and Martlet, as tables.
 
 Each server gets `--mebibytes` of values. Then puts run without a break, at full load, while
 snapshots are saved and the store is defragmented (after half of the values are deleted), with

@@ -44,7 +44,7 @@ public final class LogSink: Sendable {
     pack: @escaping @Sendable (_ from: String, _ to: String) throws(Errno) -> Void
   ) {
     let tidier = Self.tidier(target, pack)
-    _ = Thread.start("log") { [state] in
+    Thread.detach("log") { [state] in
       var target = target
       var lines: [Line] = []
       var untold = 0
@@ -131,7 +131,7 @@ public final class LogSink: Sendable {
     guard case .file(let file) = target, file.policy != nil else { return nil }
     let box = Mailbox<Void>(limit: .max)
     box.post(())
-    _ = Thread.start("log-files") {
+    Thread.detach("log-files") {
       Thread.stepBack()
       var orders: [Void] = []
       while true {

@@ -1,7 +1,7 @@
 internal import CLinux
 internal import Glibc
 
-/// A started thread; joined once.
+/// A started thread, to be joined once: until then the system keeps its stack.
 public struct Thread: Sendable {
   private let handle: pthread_t
 
@@ -16,6 +16,15 @@ public struct Thread: Sendable {
 
   /// Starts `run` on a thread of its own. Ends the process when the system has none to give.
   public static func start(_ name: String, _ run: @escaping @Sendable () -> Void) -> Thread {
+    Thread(handle: make(name, run))
+  }
+
+  /// The same for a thread that nobody waits for.
+  public static func detach(_ name: String, _ run: @escaping @Sendable () -> Void) {
+    pthread_detach(make(name, run))
+  }
+
+  private static func make(_ name: String, _ run: @escaping @Sendable () -> Void) -> pthread_t {
     var handle = pthread_t()
     let body = unsafe Unmanaged.passRetained(Body(name: name, run: run)).toOpaque()
     let code = unsafe pthread_create(
@@ -27,7 +36,7 @@ public struct Thread: Sendable {
         return nil
       }, body)
     precondition(code == 0, "no thread could be started")
-    return Thread(handle: handle)
+    return handle
   }
 
   /// Lets all other threads go before the one that calls, for as long as it lives.

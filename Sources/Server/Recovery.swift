@@ -273,7 +273,7 @@ final class Recovery {
       firstContext: startMilliseconds << 20,
       advancesFirstElection: options.initialElectionTickAdvance,
       requestNanoseconds: options.requestNanoseconds)
-    _ = Thread.start("raft") {
+    Thread.detach("raft") {
       let core = Core(
         config: raftConfig, hardState: recovered.hardState,
         confState: metadata?.confState ?? ConfState(voters: []), snapshot: metadata,

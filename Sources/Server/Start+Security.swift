@@ -73,7 +73,7 @@ extension Server {
     } catch {
       throw StartError("cannot make a wake-up: \(error)")
     }
-    _ = Thread.start("tls-\(settings.side.rawValue)s") {
+    Thread.detach("tls-\(settings.side.rawValue)s") {
       do throws(Errno) {
         let greeter = try Greeter.open(shared, handle, settings)
         greeter.run()

@@ -132,7 +132,7 @@ public enum Server {
     }
     for number in shared.passwords.indices {
       let cost = cost
-      _ = Thread.start("password-\(number)") {
+      Thread.detach("password-\(number)") {
         PasswordThread(shared: shared, number: number, cost: cost, provider: provider).run()
       }
     }
@@ -161,7 +161,7 @@ public enum Server {
       let seed = Clock.wall() &+ UInt64(number) &* 0x9e37_79b9
       let listeners = number == 0 ? listeners : []
       let timesCalls = options.http.hasCallHistograms
-      _ = Thread.start("io-\(number)") {
+      Thread.detach("io-\(number)") {
         var services = Services<LMDBBackend>(
           status: status, limits: limits, loop: number,
           startMilliseconds: Clock.wall() / 1_000_000, seed: seed, digest: sha1,

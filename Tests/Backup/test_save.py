@@ -199,6 +199,21 @@ def test_memory_does_not_follow_the_size() -> None:
         assert max(found) - found[0] < 16 * MEBIBYTE, [each >> 20 for each in found[::50]]
 
 
+def test_nothing_is_left_of_a_save() -> None:
+    """A thread that nobody joins would leave its stack: two mappings, of 65,530 in all."""
+    def mappings() -> int:
+        return len(Path(f"/proc/{server.process.pid}/maps").read_text().splitlines())
+
+    with Server(paths.MARTLET) as server, Client(server.start().address) as client:
+        def times(count: int) -> int:
+            for _ in range(count):
+                assert list(client.maintenance.Snapshot(messages().rpc.SnapshotRequest()))
+            return mappings()
+
+        before = times(20)
+        assert times(200) < before + 50
+
+
 def begin(client: Client) -> grpc.Call:
     """A snapshot that has begun, when those that were cancelled before have ended."""
     while True:

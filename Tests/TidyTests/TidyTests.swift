@@ -94,11 +94,14 @@ import Testing
     }
     for source in Self.sources {
       for line in source.lines {
-        guard let match = line.firstMatch(of: /Thread\.start\("([a-z]+(?:-[a-z]+)*)/) else {
+        guard let match = line.firstMatch(of: /Thread\.(?:start|detach)\("([a-z]+(?:-[a-z]+)*)/)
+        else {
           continue
         }
         #expect(
           rows.contains { $0.contains(match.1) }, "Sources/\(source.path) starts \(match.1)")
+        #expect(
+          !line.contains("_ = Thread.start"), "Sources/\(source.path): nobody joins \(match.1)")
       }
     }
   }

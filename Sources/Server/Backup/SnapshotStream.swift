@@ -88,7 +88,7 @@ final class SnapshotStream: Sendable {
 
   /// Starts the thread: what the backend holds now is what the client gets.
   func start(_ shared: Shared) {
-    _ = Thread.start("snapshot") {
+    Thread.detach("snapshot") {
       Thread.stepBack()
       let ending = self.run(shared)
       self.state.withLock { $0.ending = ending }

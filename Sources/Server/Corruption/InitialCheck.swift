@@ -92,7 +92,7 @@ struct InitialCheck {
   private func ask(_ members: [Member], _ hash: StoreHash) -> [Corruption.Answer] {
     let answers = Lock<[Corruption.Answer]>([])
     for member in members {
-      _ = Thread.start("hash") {
+      Thread.detach("hash") {
         let answer = ask(member, hash)
         answers.withLock { $0.append(answer) }
         answers.signal()

@@ -69,7 +69,7 @@ struct Courier {
     let tls = settings.tls
     let figures = shared.metrics.peers.figures(of: member).snapshotsSent
     figures.inFlight.add(1)
-    _ = Thread.start("snapshot-out") {
+    Thread.detach("snapshot-out") {
       let start = Clock.monotonic()
       let delivery = SnapshotDelivery(
         message: message, urls: urls, handshake: handshake, source: source, tls: tls)
@@ -97,7 +97,7 @@ struct Courier {
     let settings = settings
     let handshake = handshake
     let isReceiving = isReceiving
-    _ = Thread.start("snapshot-in") {
+    Thread.detach("snapshot-in") {
       let isFree = isReceiving.withLock { isBusy in
         defer { isBusy = true }
         return !isBusy

@@ -98,7 +98,7 @@ extension PeerThread {
   private mutating func look(up name: String) {
     guard lookups.insert(name).inserted else { return }
     let box = shared.peers.box
-    _ = Thread.start("resolve") {
+    Thread.detach("resolve") {
       let found = (try? Socket.addresses(of: name)) ?? []
       box.post(.resolved(name, found))
     }

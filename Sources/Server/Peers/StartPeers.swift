@@ -28,7 +28,7 @@ extension Server {
       courier: Courier.Settings(
         directory: recovered.snapshotFiles.directory, syncs: options.syncsToDisk, tls: tls),
       corruption: CorruptionMonitor.Settings(options))
-    _ = Thread.start("peers") {
+    Thread.detach("peers") {
       do throws(Errno) {
         try PeerThread.open(shared, settings).run()
       } catch {

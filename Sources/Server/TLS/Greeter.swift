@@ -282,7 +282,7 @@ struct Greeter: ~Copyable {
     up names: [String], _ certificate: Certificate, _ address: String, _ token: UInt64
   ) {
     let box = handle.box
-    _ = Thread.start("resolve") {
+    Thread.detach("resolve") {
       let own = Socket.name(of: address).map { [$0] } ?? []
       var verdict = certificate.resolved(address: address, names: own, addresses: [])
       for name in names where verdict != .accepted {

@@ -140,7 +140,7 @@ final class TLSFiles: Sendable {
   /// Looks after the files of `all` from a thread of its own.
   static func watch(_ all: [TLSFiles], _ log: Logger) {
     guard !all.isEmpty else { return }
-    _ = Thread.start("tls-files") {
+    Thread.detach("tls-files") {
       let pause = Lock(())
       while true {
         for files in all { files.refresh(log) }
