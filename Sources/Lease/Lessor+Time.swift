@@ -62,11 +62,9 @@ extension Lessor {
   public mutating func expired(now: UInt64, limit: Int) -> [LeaseID] {
     guard isPrimary else { return [] }
     var found: [LeaseID] = []
-    while found.count < limit, let (time, id) = expiries.first, time <= now {
-      expiries.removeFirst()
-      guard let slot = slot(id), let lease = slots[slot], lease.expiry <= now else { continue }
-      found.append(id)
-      expiries.insert(Lessor.sum(now, Lessor.retryInterval), id)
+    while found.count < limit, let first = expiries.first, first.time <= now {
+      found.append(first.lease)
+      expiries.set(first.slot, first.lease, to: Lessor.sum(now, Lessor.retryInterval))
     }
     return found
   }
@@ -75,16 +73,16 @@ extension Lessor {
   public mutating func dueCheckpoints(now: UInt64, limit: Int) -> [RemainingTime] {
     guard isPrimary else { return [] }
     var due: [RemainingTime] = []
-    while due.count < limit, let (time, id) = checkpoints.first, time <= now {
-      checkpoints.removeFirst()
-      guard let slot = slot(id), let lease = slots[slot], lease.expiry > now,
-        lease.expiry != .max
-      else { continue }
+    while due.count < limit, let first = checkpoints.first, first.time <= now {
+      checkpoints.remove(first.slot)
+      guard let lease = slots[first.slot], lease.expiry > now, lease.expiry != .max else {
+        continue
+      }
       // Rounded up: a lease must not end early by what is on record.
       let remaining = Int64((lease.expiry - now + Lessor.second - 1) / Lessor.second)
       guard remaining < lease.ttl else { continue }
-      due.append(RemainingTime(lease: id, remaining: remaining))
-      slots[slot]?.checkpointsUnderway += 1
+      due.append(RemainingTime(lease: lease.id, remaining: remaining))
+      slots[first.slot]?.checkpointsUnderway += 1
     }
     return due
   }
@@ -96,16 +94,16 @@ extension Lessor {
     slots[slot]?.remaining = max(remaining, 0)
     if remaining > 0, lease.checkpointsUnderway > 0 { slots[slot]?.checkpointsUnderway -= 1 }
     if isPrimary {
-      scheduleCheckpoint(id, seconds: remaining > 0 ? remaining : lease.ttl, now: now)
+      scheduleCheckpoint(slot, seconds: remaining > 0 ? remaining : lease.ttl, now: now)
     }
     return lease.ttl
   }
 
-  mutating func scheduleCheckpoint(_ id: LeaseID, seconds: Int64, now: UInt64) {
-    guard let interval = config.checkpointInterval, Lessor.nanoseconds(seconds) > interval else {
-      return
-    }
-    checkpoints.insert(Lessor.sum(now, interval), id)
+  /// What is on record is this old at most, if there is that much time left.
+  mutating func scheduleCheckpoint(_ slot: Int, seconds: Int64, now: UInt64) {
+    guard let interval = config.checkpointInterval, let lease = slots[slot] else { return }
+    guard Lessor.nanoseconds(seconds) > interval else { return checkpoints.remove(slot) }
+    checkpoints.set(slot, lease.id, to: Lessor.sum(now, interval))
   }
 
   /// Moves expiries apart where too many fall into one second. etcd: the end of `Promote`.
@@ -135,41 +133,5 @@ extension Lessor {
       refresh(
         slot, seconds: lease.recorded, now: now, extend: Lessor.sum(extend, more))
     }
-  }
-}
-
-/// Times at which leases are to be looked at: a binary heap. An entry whose lease is gone or has
-/// more time by then is passed over.
-struct TimeHeap {
-  private var entries: [(time: UInt64, lease: LeaseID)] = []
-
-  var first: (time: UInt64, lease: LeaseID)? { entries.first }
-
-  mutating func insert(_ time: UInt64, _ lease: LeaseID) {
-    entries.append((time, lease))
-    var child = entries.count - 1
-    while child > 0, precedes(child, (child - 1) / 2) {
-      entries.swapAt(child, (child - 1) / 2)
-      child = (child - 1) / 2
-    }
-  }
-
-  mutating func removeFirst() {
-    let last = entries.count - 1
-    entries.swapAt(0, last)
-    entries.removeLast()
-    var parent = 0
-    while true {
-      var least = parent
-      for child in [2 * parent + 1, 2 * parent + 2]
-      where child < last && precedes(child, least) { least = child }
-      if least == parent { return }
-      entries.swapAt(parent, least)
-      parent = least
-    }
-  }
-
-  private func precedes(_ a: Int, _ b: Int) -> Bool {
-    (entries[a].time, entries[a].lease) < (entries[b].time, entries[b].lease)
   }
 }

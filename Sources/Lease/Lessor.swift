@@ -110,6 +110,8 @@ public struct Lessor: ~Copyable {
     }
     slots[slot] = nil
     free.append(slot)
+    expiries.remove(slot)
+    checkpoints.remove(slot)
     for key in lease.keys { holders[key] = nil }
     return lease.keys.sorted { $0.lexicographicallyPrecedes($1) }
   }
@@ -182,8 +184,8 @@ public struct Lessor: ~Copyable {
     guard let lease = slots[slot] else { return }
     let expiry = Lessor.sum(now, Lessor.sum(Lessor.nanoseconds(seconds), extend))
     slots[slot]?.expiry = expiry
-    expiries.insert(expiry, lease.id)
-    scheduleCheckpoint(lease.id, seconds: seconds, now: now)
+    expiries.set(slot, lease.id, to: expiry)
+    scheduleCheckpoint(slot, seconds: seconds, now: now)
   }
 
   static func nanoseconds(_ seconds: Int64) -> UInt64 {
