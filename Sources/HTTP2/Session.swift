@@ -132,6 +132,8 @@ internal import CNGHTTP2
   }
   /// Bytes in the send queues of all streams.
   public var queuedBytes: Int { state.queuedBytes }
+  /// Frames that wait to be written, but for those of bodies.
+  public var queuedFrames: Int { unsafe nghttp2_session_get_outbound_queue_size(session) }
   public var unansweredPings: Int { state.unansweredPings }
   public var openStreams: Int { state.openStreams }
 

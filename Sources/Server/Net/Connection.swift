@@ -15,6 +15,8 @@ final class Connection {
     static let queuedBytes = 64 << 20
     /// The same above which its reads wait until half of them are sent.
     static let crowdedBytes = 16 << 20
+    /// Answers that wait in a session above which no requests are read while output waits.
+    static let queuedFrames = 1000
     /// Bytes of messages that have not come whole yet, of all streams of a connection.
     static let heldBytes = 32 << 20
     /// Bytes of later requests of HTTP/1.1 that are taken while one is being served.
@@ -113,12 +115,17 @@ final class Connection {
     case .lingering: return true
     case .none: break
     }
-    if case .http1 = speaker {
+    switch speaker {
+    case .unknown: return true
+    case .http1:
       return takesRequests
         || call != nil && waitingBytes < Limits.outputBytes
           && parser.bufferedBytes < Limits.pipelinedBytes
+    case .http2(let session):
+      // The second for what only TLS has to say.
+      return waitingBytes < Limits.outputBytes
+        || session.queuedFrames <= Limits.queuedFrames && waitingBytes < 4 * Limits.outputBytes
     }
-    return true
   }
 
   /// Whether the next request of HTTP/1.1, or the next piece of its body, may be served.

@@ -70,7 +70,8 @@ extension IOLoop {
       guard connection.role != .grpc else {
         return session.respond(stream, status: 415, fields: [], body: RawSpan())
       }
-      guard calls.count < Limits.callsMax, connection.heldBytes <= Connection.Limits.heldBytes
+      guard calls.count < Limits.callsMax, connection.heldBytes <= Connection.Limits.heldBytes,
+        session.queuedBytes <= Connection.Limits.queuedBytes
       else { return session.respond(stream, status: 503, fields: [], body: RawSpan()) }
       _ = self.open(head.plain(session, range), connection, session, at)
       return

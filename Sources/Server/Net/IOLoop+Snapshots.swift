@@ -7,9 +7,10 @@ internal import Services
 extension IOLoop {
   /// Has the snapshots made that clients asked for.
   mutating func beginSnapshots() {
-    let calls = out.snapshots
+    let ids = out.snapshots
     out.snapshots.removeAll(keepingCapacity: true)
-    for id in calls {
+    // One that was cancelled with the same bytes is not there any more.
+    for id in ids where calls[id] != nil {
       let hasRoom = shared.snapshots.withLock { count in
         guard count < SnapshotStream.Limits.streamsMax else { return false }
         count += 1
