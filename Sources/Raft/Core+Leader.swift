@@ -32,12 +32,16 @@ extension Core {
   }
 
   /// Proposals that a follower sent on. What cannot be taken is dropped: the proposer's wait
-  /// ends by time.
+  /// ends by time. A change of members that is refused takes no others with it.
   mutating func stepProposal(_ message: Message, _ entries: [Entry]) {
     switch role {
     case .leader:
       for entry in entries {
-        do { try accept(kind: entry.kind, data: entry.data) } catch { return }
+        do throws(ProposeError) {
+          try accept(kind: entry.kind, data: entry.data)
+        } catch {
+          guard error == .confChangeRefused || error == .malformedConfChange else { return }
+        }
       }
     case .follower where leader != .none && message.from != leader:
       messages.append(

@@ -43,6 +43,8 @@ extension Services {
     _ id: CallID, _ kind: Proposal.RequestKind, _ request: RawSpan, by who: Principal,
     out: inout Outbox
   ) throws(Failure) {
+    let gap = status.commitIndex - status.appliedIndex
+    guard gap <= 0 || UInt64(gap) <= limits.applyGapMax else { throw .tooMany }
     let requestID = try wait(id)
     let proposal = Proposal(kind, request, id: requestID, by: who)
     guard proposal.data.count <= limits.requestBytesMax else {
@@ -72,8 +74,6 @@ extension Services {
   /// An ID under which the call waits for a completion.
   mutating func wait(_ id: CallID, isLong: Bool = false) throws(Failure) -> UInt64 {
     guard waits.count + longWaits.count < limits.requestsInFlightMax else { throw .tooMany }
-    let gap = status.commitIndex - status.appliedIndex
-    guard gap <= 0 || UInt64(gap) <= limits.applyGapMax else { throw .tooMany }
     let requestID = ids.next()
     if isLong {
       longWaits.append(id: requestID, call: id, deadline: .max)
