@@ -97,7 +97,7 @@ extension PeerThread {
     let query = Query(id: ids.next(), kind: .hashKV(revision: 0))
     check.question = query.id
     check.hash = nil
-    questions[query.id] = Question(token: 0, kind: .ownHash)
+    questions[query.id] = Question(token: 0, kind: .ownHash, deadline: .max)
     shared.raft.post(.questions([query]))
   }
 

@@ -31,6 +31,8 @@ struct Courier {
     static let pageBytes = 4096
     /// A transfer that moves nothing for so long is given up.
     static let patience: UInt64 = 30_000_000_000
+    /// For the answer to it, which comes when the receiver has made a store of it.
+    static let answerPatience: UInt64 = 600_000_000_000
     /// The message before the store's bytes.
     static let messageBytes = 512 << 20
   }
@@ -199,6 +201,7 @@ struct SnapshotDelivery {
       chunk.removeAll(keepingCapacity: true)
       chunk.appendLastChunk()
       try exchange.write(chunk.rawSpan)
+      exchange.patience = Courier.Limits.answerPatience
       let (head, body) = try exchange.answer()
       let verdict = PeerVerdict(status: head.status, body: body, isStream: false)
       guard verdict == .accepted else { throw .refused(verdict) }

@@ -75,6 +75,8 @@ final class Link {
   /// What a client waits for the answer to.
   var ask: Ask?
   let url: PeerURL?
+  /// Of the addresses of the URL's host the one that was dialled.
+  var address = ""
 
   // An outflow's.
   var sentBytes: Counter?
@@ -236,6 +238,10 @@ struct Ask {
   var startedAt: UInt64
   /// When it is given up.
   var deadline: UInt64
+}
+
+extension Ask {
+  var isMessage: Bool { if case .message = purpose { true } else { false } }
 }
 
 extension Link {

@@ -34,13 +34,15 @@ final class SnapshotFigures: Sendable {
 
 /// What is counted of each other member.
 final class PeerMetrics: Sendable {
+  /// Members that are counted. Who is a member is not known to all that count.
+  private static let membersMax = 256
   private let all = Lock<[(member: NodeID, figures: PeerFigures)]>([])
 
   func figures(of member: NodeID) -> PeerFigures {
     all.withLock { list in
       if let known = list.first(where: { $0.member == member }) { return known.figures }
       let figures = PeerFigures()
-      list.append((member, figures))
+      if list.count < Self.membersMax { list.append((member, figures)) }
       return figures
     }
   }

@@ -24,25 +24,38 @@ extension PeerThread {
     _ remote: Remote, _ purpose: Ask.Purpose, _ request: PeerRequest, _ timeout: UInt64
   ) {
     let ask = Ask(purpose: purpose, request: request, startedAt: now, deadline: now + timeout)
-    guard remote.asks.count < Remote.Limits.asks else {
+    if ask.isMessage {
+      remote.messages.append(ask)
+    } else if remote.asks.count < Remote.Limits.asks {
+      remote.asks.append(ask)
+    } else {
       return failed(ask, remote, "too many requests wait")
     }
-    remote.asks.append(ask)
     start(remote)
   }
 
-  /// Puts waiting requests on connections that are free, or on new ones.
+  /// Puts waiting requests on connections that are free, or on new ones. Messages never wait
+  /// behind what may itself wait for them on the other side.
   private mutating func start(_ remote: Remote) {
-    while !remote.asks.isEmpty {
-      if let link = remote.clients.first(where: { $0.ask == nil && $0.isOpen }) {
-        begin(link, remote.asks.removeFirst())
-        continue
-      }
-      guard remote.clients.count < Remote.Limits.clients else { return }
-      guard let link = connect(remote, .client(remote.id)) else { return }
-      remote.clients.append(link)
+    while !remote.messages.isEmpty,
+      let link = free(remote, isMessage: true, atMost: Remote.Limits.posts)
+    {
+      begin(link, remote.messages.removeFirst())
+    }
+    while !remote.asks.isEmpty,
+      let link = free(remote, isMessage: false, atMost: Remote.Limits.others)
+    {
       begin(link, remote.asks.removeFirst())
     }
+  }
+
+  private mutating func free(_ remote: Remote, isMessage: Bool, atMost limit: Int) -> Link? {
+    let busy = remote.clients.count { $0.ask?.isMessage == isMessage }
+    guard busy < limit else { return nil }
+    if let link = remote.clients.first(where: { $0.ask == nil && $0.isOpen }) { return link }
+    guard let link = connect(remote, .client(remote.id)) else { return nil }
+    remote.clients.append(link)
+    return link
   }
 
   private mutating func begin(_ link: Link, _ ask: Ask) {
@@ -77,8 +90,12 @@ extension PeerThread {
     let isReusable = link.answer.leavesConnectionUsable
     if !isReusable { close(link) }
     guard let remote = remote(id) else { return }
+    if ask.isMessage, head.status != 204, let url = link.url {
+      leave(remote, url, link.address)
+      close(link)
+    }
     take(ask, head.status, body, remote)
-    if isReusable { start(remote) }
+    start(remote)
   }
 
   private mutating func take(_ ask: Ask, _ status: Int, _ body: [UInt8], _ remote: Remote) {
@@ -145,7 +162,8 @@ extension PeerThread {
         close(link)
       }
     }
-    let late = remote.asks.filter { now >= $0.deadline }
+    let late = (remote.messages + remote.asks).filter { now >= $0.deadline }
+    remote.messages.removeAll { now >= $0.deadline }
     remote.asks.removeAll { now >= $0.deadline }
     for ask in late { failed(ask, remote, "no connection") }
     start(remote)

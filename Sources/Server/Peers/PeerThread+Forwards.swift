@@ -115,7 +115,7 @@ extension PeerThread {
     _ status: Int, _ body: [UInt8], _ lease: LeaseID, into response: inout [UInt8]
   ) throws(Failure) -> Bool {
     response.appendField(2, lease.rawValue)
-    if status == 404 { return true }
+    if status == 404, isLeaseGone(body) { return true }
     guard status == 200, let numbers = try? Numbers(of: body.rawSpan),
       numbers.signed(2) == lease.rawValue
     else { return false }
@@ -123,10 +123,15 @@ extension PeerThread {
     return true
   }
 
+  /// Anybody who listens where the leader did may say 404.
+  private func isLeaseGone(_ body: [UInt8]) -> Bool {
+    String(decoding: body, as: UTF8.self).contains(PeerTexts.leaseNotFound)
+  }
+
   private func remaining(
     _ status: Int, _ body: [UInt8], _ lease: LeaseID, into response: inout [UInt8]
   ) throws(Failure) -> Bool {
-    if status == 404 {
+    if status == 404, isLeaseGone(body) {
       response.appendField(2, lease.rawValue)
       response.appendField(3, -1 as Int64)
       return true

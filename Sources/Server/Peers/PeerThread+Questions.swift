@@ -20,13 +20,17 @@ struct Question {
   }
   var token: UInt64
   var kind: Kind
+  /// Given up then: the proposal that some become may be lost. Hashes take as long as they take.
+  var deadline: UInt64
 }
 
 /// What other members ask that only the apply thread can answer.
 extension PeerThread {
   mutating func ask(_ link: Link, _ question: Question.Kind, _ kind: Query.Kind) {
     let query = Query(id: ids.next(), kind: kind)
-    questions[query.id] = Question(token: link.token, kind: question)
+    let isHash = question == .hash || question == .ownHash
+    questions[query.id] = Question(
+      token: link.token, kind: question, deadline: isHash ? .max : now + Limits.questionPatience)
     link.isAsking = true
     if query.waitsForCommitted {
       shared.raft.post(.questions([query]))
@@ -91,6 +95,17 @@ extension PeerThread {
         let payload = batch.arena.rawSpan.extracting(item.payload).copied()
         reply(link, answer(question.kind, payload))
       }
+      serve(link)
+    }
+  }
+
+  /// Answers questions that nobody else will answer any more.
+  mutating func giveUpQuestions() {
+    for (id, question) in questions where question.deadline <= now {
+      questions[id] = nil
+      guard let link = links[question.token] else { continue }
+      link.isAsking = false
+      reply(link, PeerAnswer(question.kind, .timedOut))
       serve(link)
     }
   }

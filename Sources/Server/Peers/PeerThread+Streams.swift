@@ -83,15 +83,25 @@ extension PeerThread {
     }
     let address = addresses[url.host]?.first ?? url.host
     do throws(Errno) {
-      return add(try url.connect(at: address), role, url, isOpen: false)
+      let link = add(try url.connect(at: address), role, url, isOpen: false)
+      link?.address = address
+      return link
     } catch {
       if error == .notAnAddress {
         look(up: url.host)
       } else {
-        remote.picker.unreachable(url)
+        leave(remote, url, address)
       }
       return nil
     }
+  }
+
+  /// Goes on to the member's next URL, and to the next address of this one's name; when none is
+  /// left it is looked up again.
+  mutating func leave(_ remote: Remote?, _ url: PeerURL, _ address: String) {
+    remote?.picker.unreachable(url)
+    addresses[url.host]?.removeAll { $0 == address }
+    if addresses[url.host]?.isEmpty == true { addresses[url.host] = nil }
   }
 
   /// Finds the addresses of a name, on a thread of its own, since that may take seconds.
@@ -109,10 +119,14 @@ extension PeerThread {
     let role = link.role
     let ask = link.ask
     link.ask = nil
-    if let url = link.url, !link.isOpen || link.answer.head == nil {
-      addresses[url.host] = nil
-      if case .inflow(let id, _) = role { remote(id)?.picker.unreachable(url) }
-      if case .client(let id) = role { remote(id)?.picker.unreachable(url) }
+    if let url = link.url {
+      switch role {
+      case .inflow(let id, _) where !link.isOpen || link.answer.head?.status != 200:
+        leave(remote(id), url, link.address)
+      case .client(let id) where !link.isOpen || link.answer.head == nil:
+        leave(remote(id), url, link.address)
+      default: break
+      }
     }
     close(link)
     switch role {
@@ -190,6 +204,8 @@ extension PeerThread {
         "a peer refuses to stream", ("remote-peer-id", Handshake.text(id.rawValue)),
         ("verdict", "\(verdict)"), ("stream", "\(channel)"))
     }
+    // It may not be the member that listens there.
+    for client in remote(id)?.clients ?? [] where client.ask == nil { close(client) }
     broken(link, "\(verdict)")
   }
 
@@ -205,6 +221,7 @@ extension PeerThread {
       dial(remote)
       tickAsks(remote)
     }
+    giveUpQuestions()
     for link in links.values {
       guard case .server = link.role, !link.isAsking else { continue }
       if now - max(link.readAt, link.wroteAt) > Limits.idleNanoseconds { close(link) }

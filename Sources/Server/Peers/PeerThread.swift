@@ -41,6 +41,8 @@ struct PeerThread: ~Copyable {
     static let serversMax = 1024
     /// A connection from outside on which nothing comes for so long is closed.
     static let idleNanoseconds: UInt64 = 60_000_000_000
+    /// Longer than any member waits for an answer.
+    static let questionPatience: UInt64 = 30_000_000_000
   }
 
   let shared: Shared
@@ -181,6 +183,7 @@ struct PeerThread: ~Copyable {
     wanted.removeAll { $0.id == handshake.member }
     for remote in remotes where !wanted.contains(where: { $0.id == remote.id }) {
       for link in remote.links { close(link) }
+      remote.figures.active.set(0)
     }
     remotes.removeAll { remote in !wanted.contains { $0.id == remote.id } }
     for member in wanted {

@@ -7,9 +7,11 @@ internal import Raft
 /// Another member as the peer thread sees it.
 final class Remote {
   enum Limits {
-    /// Connections that carry requests to one member.
-    static let clients = 4
-    /// Requests that wait for one of them.
+    /// Connections that carry messages of Raft to one member.
+    static let posts = 4
+    /// Those that carry other requests: clients' leases are renewed by way of them.
+    static let others = 32
+    /// Other requests that wait for one of them.
     static let asks = 1024
   }
 
@@ -21,6 +23,8 @@ final class Remote {
   var inflows: [Link?] = [nil, nil]
   var redials = [Redial(), Redial()]
   var clients: [Link] = []
+  /// Messages that wait to be posted, then other requests.
+  var messages: [Ask] = []
   var asks: [Ask] = []
   var activity = Activity()
   var probe = Probe()
@@ -56,10 +60,8 @@ final class Remote {
   /// certificate is refused say, may lead all the same: what is posted reaches it.
   var isReachable: Bool { outflow(.message) != nil || takesPosts }
 
-  /// Messages that wait to be posted, or are on their way.
-  var posts: Int {
-    asks.count { if case .message = $0.purpose { true } else { false } }
-  }
+  /// Messages that wait to be posted.
+  var posts: Int { messages.count }
 
   var links: [Link] {
     outflows.compactMap { $0 } + inflows.compactMap { $0 } + clients
