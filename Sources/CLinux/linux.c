@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -118,8 +119,19 @@ int martlet_listen_unix(const char *path) {
   return listen_on(AF_UNIX, (struct sockaddr *)&address, sizeof address, 0);
 }
 
+/* A host that vanished is noticed after a minute; etcd: transport.NewKeepAliveListener. */
+static void keep_alive(int fd) {
+  int on = 1, idle = 30, interval = 10, count = 3;
+  setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof interval);
+  setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+}
+
 int martlet_accept(int fd) {
-  return result(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  int client = result(accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (client >= 0) keep_alive(client);
+  return client;
 }
 
 int martlet_connect_tcp(const char *host, uint16_t port) {
@@ -224,6 +236,8 @@ int martlet_set_nodelay(int fd) {
 }
 
 void martlet_name_thread(const char *name) { pthread_setname_np(pthread_self(), name); }
+
+void martlet_trim_memory(void) { malloc_trim(0); }
 
 int martlet_write_back(int fd) {
   int flags = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE;

@@ -182,10 +182,15 @@ public struct Core: ~Copyable {
     leaveJointIfDue(previous: previous)
   }
 
-  /// Forgets entries up to `index`, which has been applied. Cost: moves the rest of the log.
-  public mutating func compact(upTo index: LogIndex) {
+  /// How many bytes the entries up to `index` take. Linear in their number.
+  public func bytes(upTo index: LogIndex) -> Int { log.bytes(upTo: index) }
+
+  /// Forgets entries up to `index`, which has been applied; how many bytes they were. Cost: moves
+  /// the rest of the log.
+  @discardableResult
+  public mutating func compact(upTo index: LogIndex) -> Int {
     precondition(index <= applied, "compacted what was not applied")
-    log.compact(to: index)
+    return log.compact(to: index)
   }
 
   /// Whether `takeOutput` would give anything.

@@ -61,6 +61,11 @@ struct MemoryLog: ~Copyable {
 
   func bytes(at index: LogIndex) -> Int { entries[offset(index)].bytes }
 
+  func bytes(upTo index: LogIndex) -> Int {
+    guard index > compactedIndex else { return 0 }
+    return entries[...offset(min(index, lastIndex))].reduce(0) { $0 + $1.bytes }
+  }
+
   /// Whether a log that ends so is at least as up to date as this one. Thesis §3.6.1.
   func isUpToDate(lastIndex: LogIndex, lastTerm: Term) -> Bool {
     lastTerm > self.lastTerm || lastTerm == self.lastTerm && lastIndex >= self.lastIndex
@@ -169,10 +174,12 @@ struct MemoryLog: ~Copyable {
   }
 
   /// Forgets entries up to `index`.
-  mutating func compact(to index: LogIndex) {
-    guard index > compactedIndex, let term = term(at: index) else { return }
+  mutating func compact(to index: LogIndex) -> Int {
+    guard index > compactedIndex, let term = term(at: index) else { return 0 }
+    let bytes = bytes(upTo: index)
     entries.removeFirst(index - compactedIndex)
     compactedIndex = index
     compactedTerm = term
+    return bytes
   }
 }

@@ -188,6 +188,20 @@ extension Replica {
     outcome.proposals.append(Proposal(.downgrade, request.rawSpan, id: id))
   }
 
+  /// Gives up the hashes and compactions whose callers wait: another store takes this one's place.
+  /// The callers, for `failed`.
+  public mutating func abandonLongWork() -> [UInt64] {
+    let ids = hashJobs.map(\.id).filter { $0 != 0 } + physicalCompactions
+    hashJobs.removeAll()
+    physicalCompactions.removeAll()
+    return ids
+  }
+
+  /// Tells callers that they get no answer, and may ask again.
+  public func failed(_ ids: [UInt64], into outcome: inout Outcome) {
+    for id in ids { complete(id, failure: .timedOut, &outcome) }
+  }
+
   /// Answers a Defragment; `failure` is the storage engine's when it did not succeed.
   public func defragmented(_ id: UInt64, failure: Failure?, into outcome: inout Outcome) {
     if let failure {

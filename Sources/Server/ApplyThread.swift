@@ -163,7 +163,9 @@ struct ApplyThread: ~Copyable {
           }
         }
         return ends
-      case .restored: restored()
+      case .restored(let unanswered):
+        restored()
+        shared.replica.failed(unanswered, into: &outcome)
       case .stored(let failure): stored(failure)
       case .defragmented(let id, let failure):
         shared.replica.defragmented(

@@ -13,6 +13,13 @@ struct BackgroundThread: ~Copyable {
   private let shared: Shared
   private let disk: OSDisk
   private var space: SpaceKeeper
+  /// The most that the log in memory gave up at once since its memory was last given back.
+  private var freedBytesMax = 0
+
+  enum Limits {
+    /// What the allocator may keep for a log that was larger before.
+    static let freedBytes = 64 << 20
+  }
 
   /// `defragmentFactor`: as `SpacePolicy`'s, with zero only when asked for.
   init(shared: Shared, disk: OSDisk, defragmentFactor: Int) {
@@ -38,12 +45,24 @@ struct BackgroundThread: ~Copyable {
         case .restore(let snapshot):
           space.cancel()
           restore(snapshot)
+        case .freed(let bytes): trim(bytes)
         case .stop:
           space.cancel()
           return
         }
       }
     }
+  }
+
+  /// Gives memory back when a log of large entries has become one of small ones; while it goes up
+  /// and down its memory is used again, and faulting it in would cost more than it is worth.
+  private mutating func trim(_ bytes: Int) {
+    guard bytes < freedBytesMax / 4 else {
+      freedBytesMax = max(freedBytesMax, bytes)
+      return
+    }
+    if freedBytesMax >= Limits.freedBytes { Machine.trimMemory() }
+    freedBytesMax = bytes
   }
 
   private mutating func commit(_ buffer: FrozenBuffer) {
@@ -93,6 +112,7 @@ struct BackgroundThread: ~Copyable {
   /// Readers wait meanwhile: between the two they would see rows that the index does not know.
   private mutating func restore(_ snapshot: Snapshot) {
     shared.storeLock.lockForWriting()
+    let unanswered = shared.replica.abandonLongWork()
     do throws(ReplicaOpenError) {
       do throws(BackendError) {
         try shared.backend.replace(with: shared.snapshotFiles.store(snapshot.metadata.index))
@@ -108,7 +128,7 @@ struct BackgroundThread: ~Copyable {
     shared.storeLock.unlock()
     shared.snapshotFiles.clean(upTo: snapshot.metadata.index)
     noteSizes()
-    shared.apply.post(.restored)
+    shared.apply.post(.restored(unanswered: unanswered))
   }
 
   private mutating func noteSizes() {

@@ -22,6 +22,10 @@ struct RaftThread: ~Copyable {
     /// Proposals that wait for a leader; further ones are refused.
     static let heldProposals = 16_384
     static let heldBytes = 64 << 20
+    /// For so long after a snapshot was delivered the log behind it is kept.
+    static let catchUpNanoseconds: UInt64 = 30_000_000_000
+    /// Of the log that is kept for them.
+    static let catchUpBytes = 1 << 30
     /// After this long without a leader a start is no longer one.
     static let startNanoseconds: UInt64 = 5_000_000_000
   }
@@ -41,6 +45,10 @@ struct RaftThread: ~Copyable {
   var waiting = HeldProposals()
   /// Members that messages get to, as of this wake.
   private(set) var reachable: [NodeID] = []
+  /// Members that snapshots are on their way to, and until when they may want what follows.
+  private var snapshotsOut: [NodeID: UInt64] = [:]
+  /// How far the log is to be forgotten, once no snapshot is on its way.
+  private var compaction: LogIndex?
   var questions: [(index: LogIndex, queries: [Query])] = []
   var heartbeats = HeartbeatTimes()
   private var nextTick: UInt64 = 0
@@ -71,6 +79,7 @@ struct RaftThread: ~Copyable {
       answerQuestions()
       if now >= nextTick {
         core.tick()
+        compact(evenIfLong: false)
         nextTick = now + settings.tickNanoseconds
         advanceFirstElection(now)
         publishProgress()
@@ -95,18 +104,37 @@ struct RaftThread: ~Copyable {
     case .configurations(let applied):
       for change in applied { configure(change) }
     case .transfer(let target): core.transferLeadership(to: target)
-    case .compact(let index): core.compact(upTo: index)
+    case .compact(let index):
+      compaction = max(compaction ?? index, index)
+      compact(evenIfLong: true)
     case .messages(let messages): for message in messages { core.step(message) }
     case .unreachable(let members): for member in members { core.reportUnreachable(member) }
     case .snapshot(let snapshot, let member):
       if let message = core.snapshotMessage(snapshot, to: member) {
+        snapshotsOut[member] = .max
         shared.peers.box.post(.messages([message]))
       } else {
         shared.peers.box.post(.snapshotUnwanted(member))
       }
     case .snapshotSent(let member, let isDelivered):
       core.reportSnapshot(member, isDelivered: isDelivered)
+      snapshotsOut[member] =
+        isDelivered ? Clock.monotonic() + Limits.catchUpNanoseconds : nil
     }
+  }
+
+  /// Forgets the log as far as is wanted. What follows a snapshot on its way is kept, else its
+  /// receiver would need another one when it has it; but not without limit. etcd: `snapshot`,
+  /// `releaseDelayAfterSnapshot`.
+  private mutating func compact(evenIfLong: Bool) {
+    guard let index = compaction else { return }
+    let now = Clock.monotonic()
+    snapshotsOut = snapshotsOut.filter { $0.value > now }
+    guard
+      snapshotsOut.isEmpty || evenIfLong && core.bytes(upTo: index) > Limits.catchUpBytes
+    else { return }
+    compaction = nil
+    shared.background.post(.freed(bytes: core.compact(upTo: index)))
   }
 
   private mutating func configure(_ applied: ConfigurationApplied) {

@@ -133,7 +133,8 @@ enum ApplyInput: Sendable {
   case snapshotWanted(NodeID)
   /// A snapshot takes the place of the state.
   case restore(Snapshot)
-  case restored
+  /// `unanswered`: what callers of the store before wait for.
+  case restored(unanswered: [UInt64])
   case stored(String?)
   case defragmented(UInt64, String?)
   case snapshot(SnapshotStream)
@@ -151,6 +152,8 @@ enum BackgroundInput: Sendable {
   /// The store holds exactly what the snapshot stands for.
   case export(Snapshot, [NodeID])
   case restore(Snapshot)
+  /// So much of the log in memory is no longer needed.
+  case freed(bytes: Int)
   case stop
 }
 

@@ -76,7 +76,7 @@ struct Rig {
       return
     }
     #expect(ordered == rig.snapshot(100))
-    rig.shared.apply.post(.restored)
+    rig.shared.apply.post(.restored(unanswered: []))
     rig.shared.apply.post(.stop)
     thread.join()
   }

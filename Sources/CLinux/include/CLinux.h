@@ -44,6 +44,9 @@ int martlet_write_back(int fd);
 
 void martlet_name_thread(const char *name);
 
+/* Gives what malloc keeps free back to the system; its arenas are locked in turn meanwhile. */
+void martlet_trim_memory(void);
+
 /* What main was called with; `index` is below the count. */
 int martlet_argument_count(void);
 const char *martlet_argument(int index);

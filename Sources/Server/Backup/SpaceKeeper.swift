@@ -156,11 +156,13 @@ struct SpaceKeeper: ~Copyable {
   /// Gives up what is under way: another store takes this one's place, or the server ends.
   mutating func cancel() {
     guard let run else { return }
+    let ids = run.ids + waiting
+    waiting = []
     run.isCancelled.withLock { $0 = true }
     run.isCancelled.signal()
     _ = take()
     shared.backend.abandon(run.copy)
-    end(run.ids, since: run.since, "the store was replaced or is being closed")
+    end(ids, since: run.since, "the store was replaced or is being closed")
   }
 
   /// Forgets the run, whose thread is about to end.
