@@ -46,8 +46,8 @@ public struct CompletionBatch: Sendable {
 
   /// Empties it and keeps its memory.
   public mutating func removeAll() {
-    arena.removeAll(keepingCapacity: true)
-    items.removeAll(keepingCapacity: true)
+    arena.removeAll(keepingUpTo: 4 << 20)
+    items.removeAll(keepingUpTo: 65_536)
   }
 }
 

@@ -53,7 +53,7 @@ extension Replica {
     do throws(Failure) {
       var response = scratch
       scratch = []
-      response.removeAll(keepingCapacity: true)
+      response.removeAll(keepingUpTo: 4 << 20)
       defer { scratch = response }
       let isDone = try carryOut(
         request, bytes, id: id, by: who, isWanted: isWanted, now: now, into: &response,

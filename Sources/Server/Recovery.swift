@@ -262,7 +262,9 @@ final class Recovery {
         clientURLs: options.advertiseClient.map(\.text), isLearner: false),
       serverVersion: ClusterVersion(Server.etcdVersion)!, startMilliseconds: startMilliseconds,
       compaction: AutoCompactor.Mode(options.compaction))
-    let recovered = recovered
+    // Taken by the thread, which would hold what its closure does for ever.
+    let handed = Handover(recovered)
+    recovered = Recovered()
     let raftConfig = config
     let tick = UInt64(options.heartbeatMilliseconds) * 1_000_000
     let seed = Clock.wall() ^ identity.member.rawValue
@@ -274,6 +276,7 @@ final class Recovery {
       advancesFirstElection: options.initialElectionTickAdvance,
       requestNanoseconds: options.requestNanoseconds)
     Thread.detach("raft") {
+      let recovered = handed.take()
       let core = Core(
         config: raftConfig, hardState: recovered.hardState,
         confState: metadata?.confState ?? ConfState(voters: []), snapshot: metadata,

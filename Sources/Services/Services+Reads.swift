@@ -134,7 +134,7 @@ extension Services {
         checkPassword(id, hash: hash, revision: revision, out: &out)
         continue
       }
-      response.removeAll(keepingCapacity: true)
+      response.removeAll(keepingUpTo: 4 << 20)
       do throws(Failure) { try encode(item.result, &reader, into: &response) } catch {
         fail(id, error, out: &out)
         continue

@@ -77,8 +77,8 @@ public struct EventBatch: Sendable {
 
   /// Empties the batch and keeps its memory.
   public mutating func removeAll() {
-    arena.removeAll(keepingCapacity: true)
-    events.removeAll(keepingCapacity: true)
+    arena.removeAll(keepingUpTo: 4 << 20)
+    events.removeAll(keepingUpTo: 65_536)
   }
 
   private mutating func add(_ event: Event) {

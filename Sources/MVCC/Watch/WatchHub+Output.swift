@@ -10,8 +10,8 @@ public struct WatchOutput: Sendable {
 
   /// Empties it and keeps its memory.
   public mutating func removeAll() {
-    arena.removeAll(keepingCapacity: true)
-    messages.removeAll(keepingCapacity: true)
+    arena.removeAll(keepingUpTo: 4 << 20)
+    messages.removeAll(keepingUpTo: 65_536)
   }
 }
 

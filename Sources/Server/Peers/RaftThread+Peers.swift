@@ -143,12 +143,14 @@ extension RaftThread {
 
   private func refuse(_ proposal: Proposal, _ failure: Failure) {
     shared.metrics.proposalsFailed.add(1)
-    guard let loop = RequestIDs.loop(of: proposal.id, member: core.config.id),
-      loop < shared.loops.count
-    else { return }
+    guard let loop = RequestIDs.loop(of: proposal.id, member: core.config.id) else { return }
     var batch = CompletionBatch()
     batch.append(proposal.id, failure: failure)
-    shared.loops[loop].box.post(.completions(batch))
+    if loop < shared.loops.count {
+      shared.loops[loop].box.post(.completions(batch))
+    } else if loop == shared.peerLoop {
+      shared.peers.box.post(.completions(batch))
+    }
   }
 }
 
@@ -173,9 +175,14 @@ struct HeldProposals {
 
   mutating func removeFirst() {
     bytes -= items[head].proposal.data.count
+    // What it holds goes now, its place when many such are in front.
+    items[head].proposal.data = []
     head += 1
     if head == items.count {
       items.removeAll(keepingCapacity: true)
+      head = 0
+    } else if head >= 1024, head * 2 >= items.count {
+      items.removeFirst(head)
       head = 0
     }
   }
