@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness import paths
+from harness.protos import Client, messages
 from harness.server import Server
 
 REQUEST = b"GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -180,6 +181,32 @@ def test_a_connection_holds_nothing_of_calls_that_have_ended(tmp_path: Path) -> 
                 time.sleep(0.05)
             assert f"{calls} succeeded" in load.stdout.read()
     assert most - before < growth_max
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_memory_of_a_log_of_large_entries_comes_back(restarts: bool) -> None:
+    """A member holds the entries since its last snapshot, at a start too. Some of what it frees
+    the C library keeps, up to 64 MiB for each of the few threads that took it."""
+    m = messages().rpc
+    flags = ["--snapshot-count=400", "--experimental-snapshot-catchup-entries=10"]
+
+    def puts(client: Client, count: int, size: int) -> None:
+        for _ in range(count):
+            client.kv.Put(m.PutRequest(key=b"k", value=bytes(size)))
+
+    with Server(paths.MARTLET, flags) as server:
+        with Client(server.start().address) as client:
+            puts(client, 320, 1_000_000)
+        if restarts:
+            server.stop()
+            server.start()
+        assert server.anonymous_bytes() > 300 << 20
+        with Client(server.address) as client:
+            puts(client, 1200, 10)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while server.anonymous_bytes() > 180 << 20:
+            assert time.monotonic() < deadline, server.anonymous_bytes()
+            time.sleep(0.05)
 
 
 def test_a_watch_goes_on_after_the_server_was_stopped_and_started() -> None:

@@ -215,3 +215,65 @@ def test_a_server_that_stops_says_goodbye() -> None:
         goodbye = connection.first(GOAWAY)
         assert struct.unpack(">I", goodbye.payload[4:8])[0] == NO_ERROR
         assert server.stop() == 0
+
+
+def test_pages_that_nobody_reads_have_a_limit() -> None:
+    """A window of zero: 3,000 pages of metrics would be 300 MB."""
+    with Server(paths.MARTLET) as server, Connection(server.start()) as connection:
+        connection.send(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, 0))
+        before = server.anonymous_bytes()
+        block = b"\x82\x86\x04\x08/metrics\x01\x01a"
+        for number in range(3000):
+            connection.send(HEADERS, END_STREAM | END_HEADERS, 2 * number + 1, block)
+        statuses = set()
+        for frame in connection.frames():
+            if frame.kind == HEADERS:
+                statuses.add(frame.payload[:1] if frame.payload[0] & 0x80 else frame.payload[:5])
+                if frame.stream == 2 * 2999 + 1:
+                    break
+        assert len(statuses) > 1, "the last ones are refused"
+        assert server.anonymous_bytes() - before < 150 << 20
+
+
+def test_a_client_that_reads_no_refusals_is_not_read() -> None:
+    with Server(paths.MARTLET) as server, Connection(server.start()) as connection:
+        before = server.anonymous_bytes()
+        block = b"\x83\x86\x04\x04/x/y\x01\x01a\x0f\x10\x10application/grpc"
+        connection.socket.settimeout(2)
+        sent = 0
+        with pytest.raises(TimeoutError):
+            while sent < 1_000_000:
+                frames = b"".join(
+                    len(block).to_bytes(3, "big") + bytes([HEADERS, END_STREAM | END_HEADERS])
+                    + struct.pack(">I", 2 * number + 1) + block
+                    for number in range(sent, sent + 1000))
+                connection.socket.sendall(frames)
+                sent += 1000
+        assert server.anonymous_bytes() - before < 32 << 20
+        with Connection(server) as other:
+            other.open(1, "/x/y", b"")
+            assert other.first(HEADERS, END_STREAM) is not None
+
+
+def test_a_snapshot_that_is_cancelled_at_once_leaves_nothing() -> None:
+    """Asked for and cancelled in one write; the store is small enough to be sent as one piece."""
+    with Server(paths.MARTLET) as server, Connection(server.start()) as connection:
+        put(server, b"k", b"v" * 900_000)
+        path = b"/etcdserverpb.Maintenance/Snapshot"
+        block = (b"\x83\x86\x04" + bytes([len(path)]) + path
+                 + b"\x01\x01a\x0f\x10\x10application/grpc\x00\x02te\x08trailers")
+        before = server.anonymous_bytes()
+        for number in range(100):
+            stream = struct.pack(">I", 2 * number + 1)
+            connection.socket.sendall(
+                len(block).to_bytes(3, "big") + bytes([HEADERS, END_HEADERS]) + stream + block
+                + (5).to_bytes(3, "big") + bytes([DATA, 0]) + stream + bytes(5)
+                + (4).to_bytes(3, "big") + bytes([RST_STREAM, 0]) + stream
+                + struct.pack(">I", CANCEL))
+            time.sleep(0.015)  # more a second would be an attack
+        with Connection(server) as other:
+            other.send(SETTINGS, payload=struct.pack(">HI", INITIAL_WINDOW_SIZE, 2**31 - 1))
+            other.send(WINDOW_UPDATE, payload=struct.pack(">I", 2**31 - 1 - 65535))
+            other.open(1, path.decode(), bytes(5))
+            assert GRPC_OK in other.first(HEADERS, END_STREAM).payload
+        assert server.anonymous_bytes() - before < 32 << 20

@@ -24,6 +24,26 @@ import Testing
   }
 }
 
+@Suite struct `Proposals that followers send on` {
+  @Test func `go on behind a change of members that is refused`() throws {
+    let cluster = Cluster(voters: [1, 2, 3])
+    cluster.elect(1)
+    let change = ConfChange(
+      id: 1, transition: .auto, changes: [.init(.addLearner, NodeID(9))], context: []
+    ).encoded(as: .confChange)
+    let entries = [
+      Entry(term: .zero, index: .zero, kind: .confChange, data: change),
+      Entry(term: .zero, index: .zero, kind: .confChange, data: change),
+      Entry(term: .zero, index: .zero, kind: .normal, data: [7]),
+    ]
+    cluster[1].core.step(
+      Message(from: NodeID(2), to: NodeID(1), term: .zero, body: .propose(entries)))
+    cluster.settle()
+    #expect(cluster[1].core.status.lastIndex == LogIndex(3))
+    #expect(cluster[3].history == cluster[1].history)
+  }
+}
+
 @Suite struct `Reads` {
   @Test func `on a leader wait for a quorum, one round for all of them`() {
     let cluster = Cluster(voters: [1, 2, 3])
