@@ -34,6 +34,7 @@ struct DataDirectory {
   /// newer version wrote.
   init(_ options: Options) throws(StartError) {
     self.init(root: options.dataDirectory, wal: options.walDirectory)
+    try refuseUnfinished()
     for path in [root, member, snap] {
       do throws(Errno) {
         try FileSystem.makeDirectory(path)
@@ -44,6 +45,18 @@ struct DataDirectory {
     try lock()
     try lockOutEtcd()
     try refuseNewer()
+  }
+
+  /// What was to become a member is none: a new cluster in its place would look like a loss.
+  private func refuseUnfinished() throws(StartError) {
+    guard !FileSystem.exists(member) else { return }
+    for work in ["restore", "export"] {
+      let path = "\(root)/member.\(work == "restore" ? "restoring" : "exporting")"
+      guard FileSystem.exists(path) else { continue }
+      throw StartError(
+        "\(path) is left of \(work == "restore" ? "a restore" : "an export") that did not come "
+          + "to its end: remove it and do that again [--data-dir]")
+    }
   }
 
   private func lock() throws(StartError) {

@@ -209,10 +209,14 @@ final class Recovery {
     }
     let first = snapshot?.metadata.index ?? .zero
     guard consistentIndex >= first else {
+      let hint =
+        FileSystem.exists(directory.bboltFile)
+        ? ". If etcd has run here since, remove \(directory.store) and \(directory.formatFile): "
+          + "its \(directory.bboltFile) is then taken over anew" : ""
       throw StartError(
         "the store \(directory.store) ends at entry \(consistentIndex.rawValue), the log "
           + "begins behind \(first.rawValue): the store is too old for this log. Remove the "
-          + "member, empty its directory and add it again, or restore a snapshot")
+          + "member, empty its directory and add it again, or restore a snapshot\(hint)")
     }
   }
 
