@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -18,11 +19,12 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, etcd, fill, put,
+from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, State, Tool, compact, etcd, fill, put,
                    restore_flags, save)
 
 FORMATS = ["simple", "table", "json", "fields"]
 SNAPSHOTS_AT_ONCE = 4
+STALL_SECONDS = 30
 MEBIBYTE = 1 << 20
 
 
@@ -240,6 +242,82 @@ def test_clients_that_go_away_leave_room_for_others() -> None:
             put(client, b"k", b"v")
         for stream in [begin(client)]:
             stream.cancel()
+
+
+def refusal_of(stream: grpc.Call) -> grpc.StatusCode | None:
+    """Why a snapshot has not begun; none when it has."""
+    try:
+        next(stream)
+        return None
+    except grpc.RpcError as error:
+        return error.code()
+
+
+def stalled_gateway(server: Server) -> socket.socket:
+    """A connection that asked the gateway for a snapshot and has read the beginning alone."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", server.client_port))
+    connection.sendall(b"POST /v3/maintenance/snapshot HTTP/1.1\r\nHost: x\r\n"
+                       b"Content-Length: 2\r\n\r\n{}")
+    assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK\r\n")
+    return connection
+
+
+def overwrite(client: Client) -> int:
+    """Writes 100 MB with compactions between; the size of the file then."""
+    for n in range(100):
+        revision = put(client, b"overwritten", os.urandom(1_000_000))
+        if n % 5 == 4:
+            compact(client, revision)
+    return client.maintenance.Status(messages().rpc.StatusRequest()).dbSize
+
+
+def test_a_client_that_stops_reading_is_cut_off() -> None:
+    """And no pages are kept for it any longer, while one that reads slowly gets its snapshot."""
+    request = messages().rpc.SnapshotRequest()
+    with ExitStack() as stack:
+        server = stack.enter_context(Server(paths.MARTLET))
+        server.start()
+        # Each on a connection of its own, which what it does not read does not fill for others.
+        slow, first, second, other = (
+            stack.enter_context(Client(server.address)) for _ in range(SNAPSHOTS_AT_ONCE))
+        for n in range(40):
+            put(other, b"big/%d" % n, os.urandom(1_000_000))
+        blobs = []
+        reader = slow.maintenance.Snapshot(request)
+        stalled = [client.maintenance.Snapshot(request) for client in (first, second)]
+        for stream in stalled:
+            next(stream)
+        connection = stack.enter_context(stalled_gateway(server))
+        blobs.append(next(reader).blob)
+        start = time.monotonic()
+        while True:
+            taken = [other.maintenance.Snapshot(request)]
+            if (code := refusal_of(taken[0])) is None:
+                break
+            assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert time.monotonic() - start < STALL_SECONDS + 15
+            put(other, b"k", b"v")
+            blobs.append(next(reader).blob)
+            time.sleep(0.3)
+        assert STALL_SECONDS - 5 < time.monotonic() - start < STALL_SECONDS + 15
+        taken += [begin(other) for _ in range(len(stalled))]
+        assert refusal_of(other.maintenance.Snapshot(request)) == (
+            grpc.StatusCode.RESOURCE_EXHAUSTED), "the slow one was cut off as well"
+        for stream in taken:
+            stream.cancel()
+        for stream in stalled:
+            with pytest.raises(grpc.RpcError) as cut:
+                list(stream)
+            assert cut.value.code() == grpc.StatusCode.CANCELLED
+        rest = b"".join(iter(lambda: connection.recv(MEBIBYTE), b""))
+        assert len(rest) < 30 * MEBIBYTE and not rest.endswith(b"\r\n0\r\n\r\n")
+        blobs += [answer.blob for answer in reader]
+        assert hashlib.sha256(b"".join(blobs[:-1])).digest() == blobs[-1]
+        size = overwrite(other)
+        assert overwrite(other) < size + 30 * MEBIBYTE
 
 
 def test_restore_on_a_terminal_shows_how_far_it_is(server: Server, tmp_path: Path) -> None:
