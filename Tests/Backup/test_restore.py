@@ -1,6 +1,8 @@
 """Every `snapshot restore` makes a data dir that Martlet starts from, and real etcd starts from
 what Martlet saved."""
 
+import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -114,17 +116,31 @@ def test_a_bump_that_leaves_no_room(snapshots: dict, tmp_path: Path, amount: int
     assert not (tmp_path / "new").exists()
 
 
-def test_a_copied_member_directory(snapshots: dict, tmp_path: Path) -> None:
-    """`member/` of a stopped server, copied and put back."""
+@pytest.mark.parametrize("end", [Server.stop, Server.kill], ids=["stopped", "killed"])
+def test_a_copied_member_directory(
+        snapshots: dict, tmp_path: Path, end: Callable[[Server], object]) -> None:
+    """`member/` of a server that has ended, put back over what was written later, and elsewhere."""
     path, _ = snapshots["martlet"]
+    copy = tmp_path / "copy"
     with Server(paths.MARTLET) as server:
         MARTLET("snapshot", "restore", path, *restore_flags(server))
-        before = State.of(server.start())
-        server.stop()
+        grow(server.start())
+        before = State.of(server)
+        end(server)
         member = server.data_dir / "member"
-        member.rename(tmp_path / "copy")
-        (tmp_path / "copy").rename(member)
+        shutil.copytree(member, copy)
+        grow(server.start(), 30)
+        assert State.of(server) != before
+        end(server)
+        shutil.rmtree(member)
+        shutil.copytree(copy, member)
         assert State.of(server.start()) == before
+        grow(server)
+        with Server(paths.MARTLET) as other:
+            shutil.copytree(copy, other.data_dir / "member")
+            assert State.of(other.start()) == before
+            grow(other)
+            assert State.of(other) == State.of(server)
 
 
 def test_a_db_copied_from_a_data_dir(snapshots: dict) -> None:
