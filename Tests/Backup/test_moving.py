@@ -120,6 +120,10 @@ def test_alarms_and_users_cross() -> None:
             grpc.channel_ready_future(client.channel).result(20)
             assert client.auth.UserList(m.AuthUserListRequest()).users == ["ada"]
             assert client.auth.UserGet(m.AuthUserGetRequest(name="ada")).roles == ["reader"]
+            alarms = client.maintenance.Alarm(m.AlarmRequest()).alarms
+            assert [(each.memberID, each.alarm) for each in alarms] == [(member, m.NOSPACE)]
+            with pytest.raises(grpc.RpcError, match="database space exceeded"):
+                put(client, b"k", b"w")
             client.maintenance.Alarm(m.AlarmRequest(
                 action=m.AlarmRequest.DEACTIVATE, memberID=member, alarm=m.NOSPACE))
             put(client, b"k", b"w")
