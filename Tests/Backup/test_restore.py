@@ -12,7 +12,8 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
-from tools import MARTLET, RESTORERS, State, Tool, etcd, fill, grow, put, restore_flags
+from tools import (ETCDCTL, ETCDCTL_34, ETCDUTL, MARTLET, RESTORERS, State, Tool, etcd, fill, grow,
+                   number, put, restore_flags, save)
 
 SOURCES = ["martlet", "3.5", "3.4"]
 
@@ -34,7 +35,8 @@ def test_martlet_starts_on_what_each_tool_restores(
 
 
 @pytest.mark.parametrize("tool", RESTORERS[:3], ids=str)
-def test_etcd_starts_on_martlets_snapshot(snapshots: dict, tool: Tool) -> None:
+def test_etcd_starts_on_martlets_snapshot(snapshots: dict, tool: Tool, tmp_path: Path) -> None:
+    """And goes on: it writes, starts again and is saved."""
     path, before = snapshots["martlet"]
     with etcd("3.4" if "3.4" in tool.name else "3.5") as server:
         tool("snapshot", "restore", path, *restore_flags(server))
@@ -42,6 +44,14 @@ def test_etcd_starts_on_martlets_snapshot(snapshots: dict, tool: Tool) -> None:
         if "3.4" in tool.name:  # 3.4 hashes otherwise
             after.hashes = before.hashes
         assert after.without_members() == before.without_members()
+        grow(server)
+        grown = State.of(server)
+        assert grown.revision > before.revision
+        server.stop()
+        assert State.of(server.start()) == grown
+        saved = save(server, tmp_path / "db", ETCDCTL_34 if "3.4" in tool.name else ETCDCTL)
+        status = ETCDUTL("snapshot", "status", saved, "-w", "fields")
+        assert number(status, "Revision") == grown.revision
 
 
 def test_all_tools_derive_the_same_members(snapshots: dict) -> None:
