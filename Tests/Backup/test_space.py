@@ -5,6 +5,7 @@ import os
 import resource
 import threading
 import time
+from datetime import datetime
 
 import grpc
 import pytest
@@ -82,34 +83,47 @@ def test_it_can_be_turned_off(setting: str, monkeypatch: pytest.MonkeyPatch) -> 
         assert sizes(server)[0] < 8 * MEBIBYTE
 
 
+def told(server: Server, message: str) -> float:
+    """When the server said it, as the clock of this machine has it."""
+    server.await_log(message)
+    line, = (line for line in server.log_text().splitlines() if f'"msg":"{message}"' in line)
+    return datetime.fromisoformat(json.loads(line)["ts"]).timestamp()
+
+
 def test_writers_go_on_beside_a_defragmentation() -> None:
     """And nothing of what they write, delete and compact meanwhile is lost or comes back."""
-    with Server(paths.MARTLET, ["--auto-defrag-factor=0"]) as server:
+    flags = ["--auto-defrag-factor=0", "--log-level=info"]
+    with Server(paths.MARTLET, flags) as server:
         with Client(server.start().address) as client:
             fill(server)
             for n in range(60):
                 put(client, b"big/%d" % n, os.urandom(MEBIBYTE))
             over = threading.Event()
-            written = []
+            sent, answered = [], []
 
             def write() -> None:
                 m = messages().rpc
                 with Client(server.address) as own:
                     while not over.is_set():
-                        n = len(written)
+                        n = len(answered)
                         lease = own.lease.LeaseGrant(m.LeaseGrantRequest(TTL=5000)).ID
-                        written.append(put(own, b"beside/%d" % (n % 50), b"%d" % n, lease))
+                        sent.append(time.time())
+                        revision = put(own, b"beside/%d" % (n % 50), b"%d" % n, lease)
+                        answered.append(time.time())
                         if n % 50 == 49:
-                            compact(own, written[-1])
+                            compact(own, revision)
 
             thread = threading.Thread(target=write)
             thread.start()
-            start = len(written)
             ETCDCTL("defrag", "--command-timeout=60s", "--endpoints", server.address)
-            beside = len(written) - start
             over.set()
             thread.join()
-            assert beside > 20
+            start = told(server, "defragmenting the store beside its clients")
+            end = told(server, "defragmented the store")
+            middle = (start + end) / 2
+            for since, until in ((start, middle), (middle, end)):
+                beside = [n for n in range(len(sent)) if since < sent[n] and answered[n] < until]
+                assert len(beside) > 20, (len(beside), len(sent), until - since)
             before = State.of(server)
         server.stop()
         with Client(server.start().address):
