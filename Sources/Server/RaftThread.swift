@@ -107,7 +107,11 @@ struct RaftThread: ~Copyable {
     case .compact(let index):
       compaction = max(compaction ?? index, index)
       compact(evenIfLong: true)
-    case .messages(let messages): for message in messages { core.step(message) }
+    case .messages(let messages):
+      for message in messages {
+        refuseLoss(message)
+        core.step(message)
+      }
     case .unreachable(let members): for member in members { core.reportUnreachable(member) }
     case .snapshot(let snapshot, let member):
       if let message = core.snapshotMessage(snapshot, to: member) {
@@ -121,6 +125,19 @@ struct RaftThread: ~Copyable {
       snapshotsOut[member] =
         isDelivered ? Clock.monotonic() + Limits.catchUpNanoseconds : nil
     }
+  }
+
+  /// Ends the process of a member that the leader saw hold what it does not hold any more: it may
+  /// have voted or acknowledged on the strength of it. etcd: `commitTo`.
+  private func refuseLoss(_ message: Message) {
+    guard case .heartbeat(let commit, _) = message.body, message.term >= core.term,
+      commit > core.lastIndex
+    else { return }
+    shared.log.fatal(
+      "the log has lost entries that this member had acknowledged: an older copy of the data "
+        + "directory was put back, or the disk lost what it had synced. Remove the member, empty "
+        + "its directory and add it again",
+      ("committed-index", "\(commit.rawValue)"), ("last-index", "\(core.lastIndex.rawValue)"))
   }
 
   /// Forgets the log as far as is wanted. What follows a snapshot on its way is kept, else its

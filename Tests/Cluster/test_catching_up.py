@@ -1,5 +1,6 @@
 """A member far behind, on a slow disk, while there is load."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -54,3 +55,23 @@ def test_one_snapshot_is_enough(tmp_path: Path) -> None:
             over.set()
             thread.join()
         cluster.check_hashes()
+
+
+def test_a_member_whose_past_was_put_back_says_so_and_ends(tmp_path: Path) -> None:
+    with Cluster(["martlet"] * 3) as cluster:
+        cluster.start()
+        last = cluster[3]
+        cluster.move_leader(cluster[1])
+        last.put("before", "v")
+        last.stop()
+        shutil.copytree(last.data_dir, tmp_path / "old")
+        last.start()
+        for number in range(50):
+            last.put(f"k{number}", "v")
+        last.stop()
+        shutil.rmtree(last.data_dir)
+        shutil.copytree(tmp_path / "old", last.data_dir)
+        last.spawn()
+        assert last.process.wait(20) == 1
+        assert "the log has lost entries that this member had acknowledged" in last.log_tail()
+        cluster[1].put("after", "v")
