@@ -40,6 +40,12 @@ final class Recovery {
   ) throws(StartError) {
     let hasLog = FileSystem.exists(directory.wal)
     hasRun = hasLog
+    if directory.isEtcds, !hasLog {
+      throw StartError(
+        "\(directory.bboltFile) is etcd's, and there is no log in \(directory.wal). Nothing was "
+          + "changed: if the log lies elsewhere, say so [--wal-dir]; what is left of a restore that "
+          + "did not come to its end is to be removed [--data-dir]")
+    }
     if !hasLog { try Self.refuseDiscovery(options) }
     var identity: Identity
     if hasLog || options.isNewCluster {
@@ -75,6 +81,8 @@ final class Recovery {
     if let repair = recovered.repair { log.warn("repaired the log", ("what", repair)) }
     try Self.refuseNewer(recovered.entries, directory)
     try identity.check(recovered.entries, options, directory)
+    // After all that may refuse the start: nothing of the store is left then.
+    if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     self.identity = identity
     snapshotFiles = SnapshotFiles(directory: directory.snap)
     opening = ReplicaOpening(options, identity, startMilliseconds)

@@ -62,7 +62,6 @@ public enum Server {
       listeners[place].files = security.client
     }
     for place in peers.indices where peers[place].isSecure { peers[place].files = security.peer }
-    if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     let recovered = try Recovery(options, directory, security.peer, log)
     let shared = try share(options, recovered, log)
     if options.corruption.checksAtStart, recovered.hasRun {
