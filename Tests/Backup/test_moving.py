@@ -3,7 +3,9 @@
 import random
 import re
 import shutil
+import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -12,10 +14,13 @@ from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
 
+from preload import compiler
+from steps import SteppedServer, build
 from tools import ETCDCTL, ETCDUTL, MARTLET, State, etcd, fill, grow, put
 
 VERSIONS = ["3.5", "3.4"]
 ENDS = ["stopped", "killed"]
+COPIES_AT_ONCE = 4
 
 
 def move(source: Server, target: Server) -> None:
@@ -199,33 +204,63 @@ def test_another_token_or_name_does_not_matter() -> None:
         assert State.of(server.start()) == before
 
 
-def test_an_import_that_is_killed_begins_anew() -> None:
-    """At any moment: until it is done, the directory is etcd's as it was."""
+@pytest.mark.skipif(compiler() is None, reason="no C compiler for the library that kills it")
+def test_an_import_that_is_killed_begins_anew(tmp_path: Path) -> None:
+    """Before each write, sync, rename and removal: until it is done, the directory is etcd's as it
+    was, also for etcd; the next start has all."""
     generator = random.Random(5)
-    with etcd("3.5") as source, Server(paths.MARTLET) as server, etcd("3.5") as still:
+    library = build(tmp_path)
+    with etcd("3.5") as source, SteppedServer(library) as whole:
         with Client(source.start().address) as client:
-            for n in range(300):
+            for n in range(220):  # more than one transaction of the import
                 put(client, b"key/%d" % n, generator.randbytes(40_000))
         before = State.of(source)
         source.stop()
-        move(source, server)
-        marker = server.data_dir / "member" / "martlet.format"
-        cut = 0
-        for n in range(25):
-            server.spawn()
-            time.sleep(generator.random() * 0.2)
-            server.kill()
-            if marker.exists():
-                break
-            cut += 1
-            if n == 5:
-                move(server, still)
-                assert State.of(still.start()) == before
-                still.kill()
-        assert cut, "every import was too fast"
-        assert State.of(server.start()) == before
-        left = {path.name for path in (server.data_dir / "member" / "snap").iterdir()}
-        assert left == {"db", "store.lmdb", "store.lmdb-lock"}, left
+        original = contents(source)
+        copy(source, whole)
+        whole.start()
+        steps = whole.steps()
+        whole.kill()
+        last = steps.index("rename member/martlet.format") + 1
+        assert last > 15 and len({step.split()[0] for step in steps[:last]}) >= 6, steps
+
+        def check(number: int) -> None:
+            where = f"before {steps[number - 1]!r}, step {number}"
+            with SteppedServer(library) as server, etcd("3.5") as still:
+                copy(source, server)
+                server.die(number)
+                assert server.steps() == steps[:number]
+                found = contents(server)
+                assert all(found.get(path) == original[path] for path in original), where
+                marker = server.data_dir / "member" / "martlet.format"
+                assert marker.exists() == (number > last), where
+                if number in (last // 2, last):
+                    copy(server, still)
+                    assert State.of(still.start()) == before, where
+                server.die_before = 0
+                assert State.of(server.start()) == before, where
+                server.kill()
+                snap = server.data_dir / "member" / "snap"
+                names = {path.name for path in snap.iterdir()}
+                assert names == {"db", "store.lmdb", "store.lmdb-lock"}, where
+                assert (snap / "db").read_bytes() == original["member/snap/db"], where
+
+        # The last is behind it, before the directory is synced.
+        with ThreadPoolExecutor(COPIES_AT_ONCE) as pool:
+            list(pool.map(check, range(1, last + 2)))
+
+
+def copy(source: Server, target: Server) -> None:
+    """Like `move`, without the zeros of the log."""
+    shutil.rmtree(target.data_dir, ignore_errors=True)
+    subprocess.run(["cp", "-r", "--sparse=always", source.data_dir, target.data_dir], check=True)
+
+
+def contents(server: Server) -> dict[str, bytes]:
+    """Of etcd's files: by their paths in the data directory."""
+    return {str(path.relative_to(server.data_dir)): path.read_bytes()
+            for path in server.data_dir.rglob("*") if path.name == "db"
+            or path.suffix in (".wal", ".snap")}
 
 
 def test_etcd_and_martlet_keep_each_other_out() -> None:
