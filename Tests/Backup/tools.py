@@ -72,8 +72,9 @@ class State:
 
     revision: int
     keys: list[bytes]
-    leases: dict[int, set[bytes]]
+    leases: dict[int, tuple[int, set[bytes]]]  # the granted TTL, the keys
     hashes: tuple[int, int]  # HashKV, compact revision
+    cluster: int = 0  # its ID
     members: list[tuple[int, str, tuple[str, ...]]] = field(default_factory=list)
 
     @staticmethod
@@ -86,15 +87,17 @@ class State:
                 found = client.lease.LeaseTimeToLive(
                     m.LeaseTimeToLiveRequest(ID=lease.ID, keys=True))
                 assert found.TTL > 0
-                leases[lease.ID] = set(found.keys)
+                leases[lease.ID] = (found.grantedTTL, set(found.keys))
             answer = client.maintenance.HashKV(m.HashKVRequest(revision=every.header.revision))
             members = client.cluster.MemberList(m.MemberListRequest()).members
             return State(
                 every.header.revision, [kv.SerializeToString() for kv in every.kvs], leases,
                 (answer.hash, answer.compact_revision),
+                every.header.cluster_id,
                 sorted((member.ID, member.name, tuple(member.peerURLs)) for member in members))
 
     def without_members(self) -> "State":
+        """And without the IDs: what a restored cluster has anew."""
         return State(self.revision, self.keys, self.leases, self.hashes)
 
 
