@@ -1,10 +1,15 @@
 """Every command of docs/backup.md, in order, on one machine."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from harness import paths
@@ -13,10 +18,12 @@ from harness.server import Server, clean_environment, free_ports
 
 from pki import Authority
 from secure import SecureServer, etcdctl, server_flags, works
-from tools import MARTLET, ETCDUTL, State, etcd, fill, put
+from tools import ETCDCTL, ETCDUTL, MARTLET, State, etcd, fill, put
 
 PAGE = paths.ROOT / "docs" / "backup.md"
-BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+BLOCKS = [dedent(found) for found in re.findall(
+    r"^ *```sh\n(.*?)^ *```", PAGE.read_text(), re.DOTALL | re.MULTILINE)]
+DAY_SECONDS = 86_400
 BLOCK_SECONDS_MAX = 60
 
 
@@ -38,12 +45,13 @@ class Machine:
                               "etcdutl": ETCDUTL.command[0]}.items():
             (self.bin / name).symlink_to(program)
 
-    def run(self, block: str) -> None:
-        """Runs a block up to each `systemctl`, which is done here."""
+    def run(self, block: str) -> str:
+        """Runs a block up to each `systemctl`, which is done here; what it printed."""
         part: list[str] = []
+        printed = ""
         for line in [*block.splitlines(), ""]:
             if found := re.match(r"systemctl (start|stop) (\S+)", line):
-                self.shell(part)
+                printed += self.shell(part)
                 part = []
                 service = self.services[found.group(2)]
                 service.start() if found.group(1) == "start" else service.stop()
@@ -51,10 +59,11 @@ class Machine:
                     self.member = service
             else:
                 part.append(line)
-        self.shell(part)
+        return printed + self.shell(part)
 
-    def shell(self, lines: list[str]) -> None:
-        text = "set -e\n" + "\n".join(lines)
+    def shell(self, lines: list[str], code: int = 0) -> str:
+        """Runs these lines as one script that ends so, and gives what it printed."""
+        text = "set -euo pipefail\n" + "\n".join(lines)
         places = {
             "/var/lib/martlet": str(self.services["martlet"].data_dir),
             "/var/lib/etcd": str(self.services["etcd"].data_dir),
@@ -69,11 +78,57 @@ class Machine:
         }
         names = "|".join(re.escape(name) for name in sorted(places, key=len, reverse=True))
         text = re.sub(f"({names})(?![0-9])", lambda found: places[found.group()], text)
-        done = subprocess.run(
-            ["bash", "-c", text], capture_output=True, text=True, errors="replace",
-            timeout=BLOCK_SECONDS_MAX, cwd=self.folder,
-            env=clean_environment() | {"PATH": f"{self.bin}:{os.environ['PATH']}"})
-        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        with tempfile.TemporaryFile("w+", errors="replace") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", text], stdout=output, stderr=output, cwd=self.folder,
+                start_new_session=True,
+                env=clean_environment() | {"PATH": f"{self.bin}:{os.environ['PATH']}"})
+            try:
+                ended = process.wait(BLOCK_SECONDS_MAX)
+            finally:  # also what a script that fails has left running
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            output.seek(0)
+            printed = output.read()
+        assert ended == code, f"{text}\n{printed}"
+        return printed
+
+    def hash(self) -> str:
+        """What `hashkv` says of the member."""
+        return hashes(ETCDCTL("--endpoints", self.member.address, "endpoint", "hashkv"))[0]
+
+    def schedule(self, block: str) -> None:
+        """The script with a file that is damaged on its way, and with files of some age."""
+        backup = self.folder / "backup"
+        days = {"old": 15, "young": 13}
+        for name, age in days.items():
+            path = backup / f"{name}.db"
+            path.write_text(name)
+            then = time.time() - age * DAY_SECONDS
+            os.utime(path, (then, then))
+        before = set(os.listdir(backup))
+        real = self.bin / "etcdctl"
+        target = real.readlink()
+        real.unlink()
+        real.write_text(f'#!/bin/sh\n{target} "$@"\nfor file; do :; done\n'
+                        'truncate -s -40K "$file"\n')
+        real.chmod(0o755)
+        self.shell(block.splitlines(), code=1)
+        real.unlink()
+        real.symlink_to(target)
+        (damaged,) = set(os.listdir(backup)) - before
+        assert damaged.endswith(".db.damaged"), damaged
+        assert before <= set(os.listdir(backup)), "nothing was saved, and yet something deleted"
+        self.run(block)
+        (saved,) = set(os.listdir(backup)) - before - {damaged}
+        assert MARTLET("snapshot", "status", backup / saved)
+        assert before - set(os.listdir(backup)) == {"old.db"}
+
+
+def hashes(printed: str) -> list[str]:
+    """Those in lines of `endpoint hashkv`, or of `martlet hashkv`."""
+    return re.findall(r"^(?:127\.0\.0\.1:\d+, )?(\d+)(?:, \d+, \d+)?$", printed, re.MULTILINE)
 
 
 @pytest.fixture
@@ -100,6 +155,7 @@ def test_every_command_of_the_page(machine: Machine) -> None:
     assert len(BLOCKS) > 7
     fill(machine.member.start())
     before = State.of(machine.member)
+    compared = 0
     for block in BLOCKS:
         if "systemctl stop etcd" in block:
             assert State.of(machine.member).without_members() == before.without_members()
@@ -107,7 +163,14 @@ def test_every_command_of_the_page(machine: Machine) -> None:
             machine.member = machine.services["etcd"]
             fill(machine.member.start())
             before = State.of(machine.member)
-        machine.run(block)
+        hash_before = machine.hash()
+        if "-mtime" in block:
+            machine.schedule(block)
+            continue
+        printed = hashes(machine.run(block))
+        assert len(printed) == block.count("hashkv") and set(printed) <= {hash_before}, block
+        compared += len(printed)
+    assert compared == 4
     assert State.of(machine.member) == before
     with Client(machine.member.address) as client:
         put(client, b"k", b"v")
