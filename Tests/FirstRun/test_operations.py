@@ -3,23 +3,28 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
+from cluster import Cluster, wait_until
 from harness import paths
 from harness.server import Server, clean_environment
 
+PAGE = paths.ROOT / "docs" / "operations.md"
 START = ".build/release/martlet --data-dir /var/lib/martlet"
 # These have tests of their own: Tests/TLS/test_packaging.py, Tests/FirstRun/test_readme.py.
 ELSEWHERE = {"make build && packaging/build-deb", "make cluster"}
 
 
 def commands() -> list[str]:
-    page = (paths.ROOT / "docs" / "operations.md").read_text()
-    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    page = PAGE.read_text()
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", page, re.MULTILINE | re.DOTALL)
+    lines = "".join(map(dedent, blocks)).replace("\\\n", " ").splitlines()
     return [line.partition("  #")[0].strip() for line in lines if line]
 
 
@@ -61,6 +66,8 @@ def of_an_operator(tmp_path: Path) -> Path:
 def test_the_commands_of_the_page(folder: Path) -> None:
     tested = set(ELSEWHERE)
     found = commands()
+    (joining,) = [each for each in found if "--initial-cluster-state existing" in each]
+    tested.add(joining)  # below
     (logging,) = [each for each in found if "--log-outputs" in each]
     with OperatedServer(words(START, folder)[1:] + words(logging, folder)[1:]) as server:
         server.start()
@@ -83,3 +90,79 @@ def test_the_commands_of_the_page(folder: Path) -> None:
                 assert "nothing is wrong" in report, report
                 tested.add(command)
     assert set(found) == tested
+
+
+class MovedServer(Server):
+    """Started with nothing but these words."""
+
+    def __init__(self, start: list[str]):
+        super().__init__(paths.MARTLET)
+        self.start_words = start
+
+    def arguments(self) -> list[str]:
+        return [self.binary, *self.start_words]
+
+
+def test_the_move_of_the_page(tmp_path: Path) -> None:
+    """A follower and then the leader, with the section's commands, in its order."""
+    title = "## From etcd to Martlet, one member at a time\n"
+    section = PAGE.read_text().partition(title)[2].partition("\n## ")[0]
+    status, move, remove, add, hashkv = re.findall(r"`(etcdctl [^`]+)`", section)
+    (joining,) = [each for each in commands() if "--initial-cluster-state existing" in each]
+
+    def etcdctl(endpoint: str, command: str, **places: str) -> list[str]:
+        for name, value in places.items():
+            (hole,) = re.findall(rf"<{name}\b[^>]*>", command)
+            command = command.replace(hole, value)
+        assert "<" not in command, command
+        return [paths.ETCDCTL, "--endpoints", endpoint, *shlex.split(command)[1:]]
+
+    def member_ids(endpoint: str) -> dict[str, int]:
+        answer = json.loads(run(etcdctl(endpoint, "etcdctl member list -w json")))
+        return {each["name"]: each["ID"] for each in answer["members"]}
+
+    def change(command: list[str]) -> str:
+        """Refused for a while, as the page says."""
+        done: list[subprocess.CompletedProcess] = []
+
+        def is_done() -> bool:
+            done[:] = [subprocess.run(command, capture_output=True, text=True, timeout=60,
+                                      env=clean_environment())]
+            refusal = done[0].stderr
+            assert not refusal or "unhealthy cluster" in refusal, refusal
+            return done[0].returncode == 0
+
+        wait_until(is_done, " ".join(command))
+        return done[0].stdout
+
+    with Cluster(["etcd"] * 3) as cluster, ExitStack() as stack:
+        leader = cluster.start().leader()
+        leader.put("k", "v")
+        everyone = leader.initial
+        follower, third = [each for each in cluster.members if each is not leader]
+        for old, other in ((follower, leader), (leader, third)):
+            ids = member_ids(other.endpoint)
+            assert run(etcdctl(other.endpoint, status)).count("3.5.") == 3
+            if old is leader:
+                moved = run(etcdctl(old.endpoint, move, ID=f"{ids[third.name]:x}"))
+                assert "Leadership transferred" in moved
+            change(etcdctl(other.endpoint, remove, ID=f"{ids[old.name]:x}"))
+            old.process.wait(20)
+            shutil.rmtree(old.data_dir)
+            printed = change(etcdctl(other.endpoint, add, name=old.name, URL=old.peer_url))
+            line = joining.replace(
+                "m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380,m3=http://10.0.0.3:2380", everyone)
+            for text, ours in [
+                    ("--name m1", f"--name {old.name}"), ("/var/lib/martlet", str(old.data_dir)),
+                    ("http://10.0.0.1:2380", old.peer_url), ("http://10.0.0.1:2379", old.endpoint)]:
+                assert text in line
+                line = line.replace(text, ours)
+            (settings,) = re.findall('ETCD_INITIAL_CLUSTER="(.*)"', printed)
+            assert sorted(settings.split(",")) == sorted(everyone.split(","))
+            new = stack.enter_context(MovedServer(shlex.split(line)[1:]))
+            new.client_port, new.peer_port = old.client_port, old.peer_port
+            new.spawn()
+            new.await_log("ready to serve client requests")
+            found = re.findall(r"^\S+, (\d+)$", run(etcdctl(new.endpoint, hashkv)), re.MULTILINE)
+            assert len(found) == 3 and len(set(found)) == 1, found
+            assert run(etcdctl(new.endpoint, "etcdctl get k")) == "k\nv\n"
