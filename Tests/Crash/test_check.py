@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from damage import Specimen, flip_bit, put, try_start
+from damage import Specimen, flip_bit, overwrite, put, try_start
 from harness import paths
 from harness.protos import Client, messages
 from harness.server import Server
@@ -153,25 +153,89 @@ def test_a_torn_tail_is_repaired(member: Server) -> None:
 
 def test_a_torn_tail_of_a_killed_member_is_repaired_and_serves(
         early_and_late: tuple[Specimen, Specimen]) -> None:
+    """A record that was on its way to the disk, so that nothing can have been acknowledged or
+    stored of it."""
     with early_and_late[0].copy() as server:
         with Client(server.start().address) as client:
             put(client, VALUES)
         server.kill()
         path = segments(server.data_dir)[-1]
-        every = records(path)
-        os.truncate(path, every[-1].end - 1)
-        assert check(server.data_dir)[0] == 1
+        last = records(path)[-1]
+        begun = path.read_bytes()[last.offset:last.end - 1]
+        os.truncate(path, last.end)
+        overwrite(path, last.end, begun)
+        code, output = check(server.data_dir)
+        (fault,) = lines(output, "wrong")
+        assert code == 1 and f"torn at offset {last.end}" in fault, output
         code, output = check(server.data_dir, "--repair")
-        index_is_ahead = "part of the log is missing" in output
-        assert code == (1 if index_is_ahead else 0), output
-        if not index_is_ahead:
-            assert check(server.data_dir)[0] == 0
-            server.start()
+        assert code == 0 and lines(output, "repaired"), output
+        code, output = check(server.data_dir)
+        assert code == 0, output
+        verdict = try_start(server)
+        assert verdict.values == VALUES | {b"leased": b"v"}, verdict.refusal[-500:]
+
+
+def newest_snapshot(server: Server) -> Path:
+    return sorted(snap(server).glob("*.snap"))[-1]
+
+
+def flip_in_log(server: Server, place: float) -> None:
+    """Of all records the one that lies there."""
+    every = records(segments(server.data_dir)[-1])
+    flip_bit(segments(server.data_dir)[-1], every[int(place * (len(every) - 1))].offset + 20)
+
+
+def flip_in_snapshot(server: Server) -> None:
+    flip_bit(newest_snapshot(server), newest_snapshot(server).stat().st_size // 2)
+
+
+def flip_in_value(server: Server) -> None:
+    path = snap(server) / "store.lmdb"
+    # A value that is deleted lies in the file too, perhaps in a page that is free.
+    flip_bit(path, path.read_bytes().rfind(VALUES[b"k249"]) + 100)
+
+
+def flip_in_meta(server: Server) -> None:
+    """LMDB writes the two in turn; the older one is not read."""
+    path = snap(server) / "store.lmdb"
+    data = path.read_bytes()
+    transactions = [int.from_bytes(data[at:at + 8], "little") for at in (144, 4096 + 144)]
+    flip_bit(path, 4096 * transactions.index(max(transactions)) + 128)
+
+
+UNSAFE = {
+    "a bit in the log": lambda server, early: flip_in_log(server, 0.5),
+    "a bit in the log's last record": lambda server, early: flip_in_log(server, 1),
+    "a bit in a snapshot file": lambda server, early: flip_in_snapshot(server),
+    "a bit in a value": lambda server, early: flip_in_value(server),
+    "a bit in the newest meta page": lambda server, early: flip_in_meta(server),
+    "an old store": lambda server, early: shutil.copy(
+        snap(early) / "store.lmdb", snap(server) / "store.lmdb"),
+    "an old log": lambda server, early: (
+        shutil.rmtree(server.data_dir / "member" / "wal"),
+        shutil.copytree(early.data_dir / "member" / "wal", server.data_dir / "member" / "wal")),
+    "no store": lambda server, early: (snap(server) / "store.lmdb").unlink(),
+    "half a store": lambda server, early: os.truncate(
+        snap(server) / "store.lmdb", (snap(server) / "store.lmdb").stat().st_size // 8192 * 4096),
+}
+
+
+@pytest.mark.parametrize("damage", UNSAFE)
+def test_a_repair_changes_nothing_of_what_it_cannot_mend(
+        early_and_late: tuple[Specimen, Specimen], damage: str) -> None:
+    early, late = early_and_late
+    with late.copy() as server:
+        UNSAFE[damage](server, early.server)
+        before = content(server.data_dir)
+        for flags in ([], ["--repair"]):
+            code, output = check(server.data_dir, *flags)
+            assert code == 1 and lines(output, "wrong") and not lines(output, "repaired"), output
+            assert content(server.data_dir) == before
 
 
 def test_a_changed_snapshot_file(member: Server) -> None:
-    path = sorted(snap(member).glob("*.snap"))[-1]
-    flip_bit(path, path.stat().st_size // 2)
+    path = newest_snapshot(member)
+    flip_in_snapshot(member)
     code, output = check(member.data_dir)
     assert code == 1 and any(str(path) in line for line in lines(output, "wrong")), output
     assert path.exists(), "it was renamed"
@@ -180,15 +244,7 @@ def test_a_changed_snapshot_file(member: Server) -> None:
 @pytest.mark.parametrize("where", ["newest meta page", "value"])
 def test_a_flipped_bit_in_the_store(member: Server, where: str) -> None:
     path = snap(member) / "store.lmdb"
-    data = path.read_bytes()
-    if where == "value":
-        # A value that is deleted lies in the file too, perhaps in a page that is free.
-        offset = data.rfind(VALUES[b"k249"]) + 100
-    else:
-        # LMDB writes the two in turn; the other one is not read.
-        transactions = [int.from_bytes(data[at:at + 8], "little") for at in (144, 4096 + 144)]
-        offset = 4096 * transactions.index(max(transactions)) + 128
-    flip_bit(path, offset)
+    (flip_in_value if where == "value" else flip_in_meta)(member)
     code, output = check(member.data_dir)
     (fault,) = lines(output, "wrong")[:1]
     assert code == 1 and str(path) in fault and "offset" in fault, output
