@@ -303,12 +303,60 @@ def put_all(server: Server, count: int) -> None:
 def test_an_import_shows_how_far_it_is() -> None:
     with etcd("3.5") as source, Server(paths.MARTLET, ["--log-level=info"]) as server:
         with Client(source.start().address) as client:
-            for n in range(40):
+            for n in range(24):
                 put(client, b"big/%d" % n, bytes(1_000_000))
         source.stop()
         move(source, server)
         server.start()
-        server.await_log('"percent"')
+        server.await_log("imported etcd's data directory")
+        percents = [int(found) for found in re.findall(
+            r"importing etcd's data directory.*\"percent\":\"?(\d+)", server.log_text())]
+        # Pages that are free are not read, so it may end before 100.
+        assert len(percents) >= 5 and percents == sorted(set(percents)), percents
+        assert 10 <= percents[0] <= 20 and 50 <= percents[-1] <= 100, percents
+
+
+def test_the_kept_db_can_be_deleted() -> None:
+    """Once it is imported nothing reads it."""
+    with etcd("3.5") as source, Server(paths.MARTLET) as server, etcd("3.5") as back:
+        fill(source.start())
+        before = State.of(source)
+        source.kill()
+        move(source, server)
+        assert State.of(server.start()) == before
+        server.kill()
+        (server.data_dir / "member" / "snap" / "db").unlink()
+        assert State.of(server.start()) == before
+        grow(server)
+        now = State.of(server)
+        server.stop()
+        assert State.of(server.start()) == now
+        server.stop()
+        MARTLET("export", server.data_dir, back.data_dir)
+        assert State.of(back.start()) == now
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_log_in_a_directory_of_its_own(tmp_path: Path, how: str) -> None:
+    """In by `--wal-dir` of the server, out by that of `export`."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    with etcd("3.5") as source, Server(paths.MARTLET) as server, etcd("3.5") as back:
+        source.flags = [f"--wal-dir={theirs}", "--backend-batch-interval=5s"]
+        fill(source.start())
+        before = State.of(source)
+        end(source, how)
+        move(source, server)
+        shutil.copytree(theirs, ours)
+        server.flags = [f"--wal-dir={ours}"]
+        assert State.of(server.start()) == before
+        grow(server)
+        now = State.of(server)
+        end(server, how)
+        assert not (server.data_dir / "member" / "wal").exists()
+        done = MARTLET.run("export", server.data_dir, back.data_dir)
+        assert done.returncode == 1 and not back.data_dir.exists(), done.stderr
+        MARTLET("export", server.data_dir, back.data_dir, "--wal-dir", ours)
+        assert State.of(back.start()) == now
 
 
 def test_export_refuses_what_it_cannot_do(tmp_path: Path) -> None:
