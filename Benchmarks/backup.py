@@ -42,6 +42,8 @@ QUIET_SECONDS = 8
 FLAGS = ["--snapshot-count=10000", f"--quota-backend-bytes={QUOTA}"]
 MEMORY_SECONDS, MEMORY_WINDOWS_MAX, MEMORY_FACTOR = 8, 10, 1.01
 ROUNDS = 2
+# Of the values: the store, its copy while it is rewritten, the log. And the log of h2load.
+ROOM_FACTOR, SNAPSHOT_ROOM_BYTES = 3, 256 << 20
 BINARIES = {"etcd": paths.ETCD, "martlet": paths.MARTLET}
 QUICK = 20
 
@@ -164,12 +166,12 @@ def beside(work: Callable[[], object], pause: float):
         thread.join()
 
 
-def most_memory(server: Server, work: Callable[[], object]) -> float:
-    """What the server holds for itself at its most while `work` is done, in MiB."""
-    found = []
-    with beside(lambda: found.append(scale.memory(server)[0]), 0.05):
+def most_memory(server: Server, work: Callable[[], object]) -> dict[str, float]:
+    """What the server holds at its most while `work` is done, in MiB, of each kind."""
+    found = [scale.memory(server)]
+    with beside(lambda: found.append(scale.memory(server)), 0.05):
         work()
-    return max(found)
+    return {kind: max(each[kind] for each in found) for kind in found[0]}
 
 
 def measure_memory(server: Server, folder: Path) -> dict[str, float]:
@@ -183,19 +185,22 @@ def measure_memory(server: Server, folder: Path) -> dict[str, float]:
 
         with beside(compact, 1):
             note("memory beside writers")
-            alone = grown = 0.0
+            alone = {scale.PRIVATE: 0.0, scale.RESIDENT: 0.0}
             for _ in range(MEMORY_WINDOWS_MAX):
+                before = alone[scale.PRIVATE]
                 grown = most_memory(server, lambda: time.sleep(MEMORY_SECONDS))
-                if grown <= alone * MEMORY_FACTOR:
+                alone = {kind: max(alone[kind], grown[kind]) for kind in alone}
+                if grown[scale.PRIVATE] <= before * MEMORY_FACTOR:
                     break
-                alone = grown
             note("memory beside writers and a snapshot")
             saving = most_memory(server, lambda: save(server, folder / "memory.db"))
     (folder / "memory.db").unlink()
-    alone = max(alone, grown)
-    return {"memory beside writers, MiB": alone,
-            "memory beside writers and a snapshot, MiB": saving,
-            "so a snapshot takes of memory, MiB": max(0.0, saving - alone)}
+    rows = {}
+    for kind in alone:
+        rows |= {f"{kind} beside writers, MiB": alone[kind],
+                 f"{kind} beside writers and a snapshot, MiB": saving[kind],
+                 f"{kind} that a snapshot takes, MiB": max(0.0, saving[kind] - alone[kind])}
+    return rows
 
 
 def memory_folder() -> str | None:
@@ -252,6 +257,19 @@ def measure(server: Server, mebibytes: int, folder: Path, quiet: float) -> Resul
     return result
 
 
+class Report:
+    """Printed and written down piece by piece: what is done is not lost with what fails after."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        path.write_text("")
+
+    def __call__(self, text: str) -> None:
+        with self.path.open("a") as file:
+            file.write(text + "\n\n")
+        print(text + "\n", flush=True)
+
+
 WHATS = ["puts alone", "puts beside a snapshot", "puts beside a defragmentation"]
 
 
@@ -300,7 +318,7 @@ def plot(results: dict[str, Result], path: Path) -> None:
     pyplot.close(figure)
 
 
-def beside_writers(options: argparse.Namespace, servers: dict[str, str]) -> str:
+def beside_writers(options: argparse.Namespace, servers: dict[str, str], report: Report) -> None:
     results = {}
     for name, binary in servers.items():
         note(f"{name}: {options.mebibytes} MiB, saved and rewritten beside writers")
@@ -309,16 +327,16 @@ def beside_writers(options: argparse.Namespace, servers: dict[str, str]) -> str:
             results[name] = measure(
                 server.start(), options.mebibytes, Path(folder), options.quiet)
     saved = [row for row in next(iter(results.values())).numbers if "snapshot" in row
-             or "memory" in row]
+             or "memory" in row or "RSS" in row]
     rest = [row for row in next(iter(results.values())).numbers if row not in saved]
-    plot(results, options.output / "backup.png")
+    report(f"## A snapshot of {options.mebibytes} MiB under full write load\n\n"
+           + table(results, saved, WHATS[:2]))
+    report(f"## {options.mebibytes} MiB rewritten under full write load\n\n"
+           + table(results, rest, [WHATS[0], WHATS[2]]))
     (options.output / "backup.json").write_text(json.dumps(
         {name: {what: asdict(result.latencies(what)) for what in WHATS} | result.numbers
          for name, result in results.items()}, indent=1))
-    return (f"## A snapshot of {options.mebibytes} MiB under full write load\n\n"
-            + table(results, saved, WHATS[:2])
-            + f"\n\n## {options.mebibytes} MiB rewritten under full write load\n\n"
-            + table(results, rest, [WHATS[0], WHATS[2]]))
+    plot(results, options.output / "backup.png")
 
 
 def no_automatic(name: str) -> list[str]:
@@ -326,17 +344,33 @@ def no_automatic(name: str) -> list[str]:
     return ["--auto-defrag-factor=0"] if name == "martlet" else []
 
 
-def at_scale(options: argparse.Namespace, servers: dict[str, str]) -> str:
-    text, every = "## Scale\n", {}
+def at_scale(options: argparse.Namespace, servers: dict[str, str], report: Report) -> None:
+    every = {}
+    report("## Scale")
     for each in scale.loads(options.keys, options.scale_mebibytes):
         results = {}
         for name, binary in servers.items():
             note(f"{name}: {each.name}")
             results[name] = scale.measure(binary, each)
-        text += f"\n{scale.table(each, results)}\n"
+        report(scale.table(each, results))
         every[each.name] = results
-    (options.output / "scale.json").write_text(json.dumps(every, indent=1))
-    return text
+        (options.output / "scale.json").write_text(json.dumps(every, indent=1))
+
+
+def rooms(options: argparse.Namespace) -> list[list[scale.Room]]:
+    """What each part needs at one time."""
+    found = []
+    if options.part != "scale":
+        size = options.mebibytes << 20
+        folder = options.folder or memory_folder() or tempfile.gettempdir()
+        found.append([
+            scale.Room(f"{options.mebibytes} MiB", Path(tempfile.gettempdir()),
+                       size * ROOM_FACTOR + scale.ROOM_BYTES),
+            scale.Room("their snapshot", Path(folder), size * 1.1 + SNAPSHOT_ROOM_BYTES)])
+    if options.part != "beside":
+        found += [[scale.room(each)]
+                  for each in scale.loads(options.keys, options.scale_mebibytes)]
+    return found
 
 
 def main() -> None:
@@ -355,13 +389,14 @@ def main() -> None:
     options = parser.parse_args()
     servers = {name: binary for name, binary in BINARIES.items() if options.only in (None, name)}
     options.output.mkdir(parents=True, exist_ok=True)
-    text = ", ".join(f"{key} {value}" for key, value in machine().items())
+    for each in rooms(options):
+        scale.check_room(each)
+    report = Report(options.output / "backup.md")
+    report(", ".join(f"{key} {value}" for key, value in machine().items()))
     if options.part != "scale":
-        text += "\n\n" + beside_writers(options, servers)
+        beside_writers(options, servers, report)
     if options.part != "beside":
-        text += "\n\n" + at_scale(options, servers)
-    (options.output / "backup.md").write_text(text + "\n")
-    print(text)
+        at_scale(options, servers, report)
 
 
 if __name__ == "__main__":

@@ -50,15 +50,30 @@ def loads(keys: int, mebibytes: int) -> list[Load]:
     return [load for load in both if load.keys]
 
 
-def check_room(load: Load) -> None:
-    """Ends the run at once when the server's files would not fit where they go."""
+@dataclass(frozen=True)
+class Room:
+    """What is needed of a disk while something is measured."""
+
+    what: str
+    folder: Path
+    bytes: float
+
+
+def room(load: Load) -> Room:
+    """For the server's files."""
     row = load.value_bytes + 2 * KEY_BYTES + 40
-    wanted = load.keys * row * ROOM_FACTOR + ROOM_BYTES
-    folder = tempfile.gettempdir()
-    free = shutil.disk_usage(folder).free
-    if free < wanted:
-        sys.exit(f"{load.name}: {folder} has {free / 2**30:.1f} GiB free, {wanted / 2**30:.1f} are "
-                 "needed; TMPDIR names another place")
+    return Room(load.name, Path(tempfile.gettempdir()), load.keys * row * ROOM_FACTOR + ROOM_BYTES)
+
+
+def check_room(together: list[Room]) -> None:
+    """Ends the run when these would not fit where they go, at the same time."""
+    for device in {each.folder.stat().st_dev for each in together}:
+        here = [each for each in together if each.folder.stat().st_dev == device]
+        wanted, free = sum(each.bytes for each in here), shutil.disk_usage(here[0].folder).free
+        if free < wanted:
+            sys.exit(f"{', '.join(each.what for each in here)}: {here[0].folder} has "
+                     f"{free / 2**30:.1f} GiB free, {wanted / 2**30:.1f} are needed; TMPDIR names "
+                     "another place")
 
 
 def _field(number: int, data: bytes) -> bytes:
@@ -139,12 +154,21 @@ def note(text: str) -> None:
     print(time.strftime("%H:%M:%S"), text, file=sys.stderr, flush=True)
 
 
-def memory(server: Server) -> tuple[float, float]:
-    """What the server holds for itself, and of files, in MiB."""
+# Kinds of memory, as rows name them.
+PRIVATE, RESIDENT = "private memory (RssAnon)", "RSS (RssAnon + RssFile)"
+
+
+def memory(server: Server) -> dict[str, float]:
+    """What the server holds for itself, and that with the pages of files that it has mapped (the
+    system takes those back when it needs them), in MiB."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     found = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in status.splitlines()
              if line.startswith(("RssAnon", "RssFile"))}
-    return found["RssAnon"], found["RssFile"]
+    return {PRIVATE: found["RssAnon"], RESIDENT: found["RssAnon"] + found["RssFile"]}
+
+
+def memory_rows(server: Server, when: str) -> dict[str, float]:
+    return {f"{kind} {when}, MiB": found for kind, found in memory(server).items()}
 
 
 def receive_snapshot(server: Server) -> int:
@@ -193,8 +217,7 @@ def worst_put(
 
 def measure(binary: str, load: Load) -> dict[str, float]:
     """One server's rows."""
-    check_room(load)
-    rows = {}
+    rows: dict[str, float] = {}
     m = messages().rpc
     with Server(binary, FLAGS) as server:
         server.start()
@@ -208,7 +231,7 @@ def measure(binary: str, load: Load) -> dict[str, float]:
         with Client(server.address) as client:
             status = client.maintenance.Status(m.StatusRequest())
             rows["file, MiB"] = status.dbSize / 2**20
-            rows["memory after loading, MiB"] = memory(server)[0]
+            rows |= memory_rows(server, "after loading")
             start = time.monotonic()
             size = receive_snapshot(server)
             rows["snapshot, s"] = time.monotonic() - start
@@ -235,8 +258,9 @@ def measure(binary: str, load: Load) -> dict[str, float]:
             time.sleep(0.01)
         rows["restart to serving, s"] = time.monotonic() - start
         show("")
-        rows["memory after the restart, MiB"], _ = memory(server)
-        rows["the same, bytes a key"] = memory(server)[0] * 2**20 / load.keys
+        rows |= memory_rows(server, "after the restart")
+        rows[f"{PRIVATE} after the restart, bytes a key"] = (
+            rows[f"{PRIVATE} after the restart, MiB"] * 2**20 / load.keys)
     return rows
 
 
