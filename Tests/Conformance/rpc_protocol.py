@@ -77,10 +77,11 @@ def deadlines_and_cancellation(t: Transcript) -> None:
     t.call("deadline", t.client.lock.Lock, t.m.lock.LockRequest(name=b"l", lease=2),
            details=False, timeout=0.5)
     t.note("in time", str(0.4 < time.monotonic() - start < CALL_SECONDS_MAX))
-    call = t.client.lock.Lock.future(t.m.lock.LockRequest(name=b"l", lease=2))
-    time.sleep(0.2)
-    t.note("cancelled", str(call.cancel()))
     waiters = m.RangeRequest(key=b"l", range_end=b"m", count_only=True)
+    until(lambda: t.client.kv.Range(waiters).count == 1)
+    call = t.client.lock.Lock.future(t.m.lock.LockRequest(name=b"l", lease=2))
+    until(lambda: t.client.kv.Range(waiters).count == 2)
+    t.note("cancelled", str(call.cancel()))
     until(lambda: t.client.kv.Range(waiters).count == 1)
     t.call("no waiter left", t.client.kv.Range, waiters)
     watch = t.stream(t.client.watch.Watch, [m.WatchRequest(
