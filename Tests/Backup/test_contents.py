@@ -15,7 +15,7 @@ SEEDS = range(4)
 
 
 def churn(server: Server, generator: random.Random) -> None:
-    """Keys and values of every size, and enough gone again for a long list of free pages."""
+    """Keys and values of every size, and enough gone again for many free pages."""
     m = messages().rpc
     with Client(server.address) as client:
         revision = 1
