@@ -40,13 +40,7 @@ final class Recovery {
   ) throws(StartError) {
     let hasLog = FileSystem.exists(directory.wal)
     hasRun = hasLog
-    if directory.isEtcds, !hasLog {
-      throw StartError(
-        "\(directory.bboltFile) is etcd's, and there is no log in \(directory.wal). Nothing was "
-          + "changed: if the log lies elsewhere, say so [--wal-dir]; what is left of a restore that "
-          + "did not come to its end is to be removed [--data-dir]")
-    }
-    if !hasLog { try Self.refuseDiscovery(options) }
+    if !hasLog { try Self.checkIsEmpty(directory, options) }
     var identity: Identity
     if hasLog || options.isNewCluster {
       identity = try Identity(options)
@@ -81,16 +75,12 @@ final class Recovery {
     if let repair = recovered.repair { log.warn("repaired the log", ("what", repair)) }
     try Self.refuseNewer(recovered.entries, directory)
     try identity.check(recovered.entries, options, directory)
-    // After all that may refuse the start: nothing of the store is left then.
+    // The last that is done before the store: what refuses the start leaves nothing of it.
     if directory.isEtcds { try EtcdDirectory(directory: directory, log: log).takeOver() }
     self.identity = identity
     snapshotFiles = SnapshotFiles(directory: directory.snap)
     opening = ReplicaOpening(options, identity, startMilliseconds)
-    do throws(BackendError) {
-      backend = try LMDBBackend.open(path: directory.store, syncs: options.syncsToDisk)
-    } catch {
-      throw StartError("the store cannot be read: \(error.text)")
-    }
+    backend = try Self.openStore(directory.store, options)
     var opened = try Self.open(opening, backend, snapshot, log)
     if let snapshot, opened.store.consistentIndex < snapshot.metadata.index,
       FileSystem.exists(snapshotFiles.store(snapshot.metadata.index))
@@ -182,7 +172,26 @@ final class Recovery {
 
   /// A log whose cluster has moved on to a newer version is not ours to write.
   /// A cluster of one is not what is wanted then.
-  private static func refuseDiscovery(_ options: Options) throws(StartError) {
+  private static func openStore(
+    _ path: String, _ options: Options
+  ) throws(StartError) -> LMDBBackend {
+    do throws(BackendError) {
+      return try LMDBBackend.open(path: path, syncs: options.syncsToDisk)
+    } catch {
+      throw StartError("the store cannot be read: \(error.text)")
+    }
+  }
+
+  /// Refuses to begin a log where another one should be, or where members were to be discovered.
+  private static func checkIsEmpty(
+    _ directory: DataDirectory, _ options: Options
+  ) throws(StartError) {
+    if directory.isEtcds {
+      throw StartError(
+        "\(directory.bboltFile) is etcd's, and there is no log in \(directory.wal). Nothing was "
+          + "changed: if the log lies elsewhere, say so [--wal-dir]; what is left of a restore "
+          + "that did not come to its end is to be removed [--data-dir]")
+    }
     guard let flag = options.discovery else { return }
     throw StartError(
       "members cannot be discovered by this version: name them with --initial-cluster "
