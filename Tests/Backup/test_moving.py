@@ -15,7 +15,7 @@ from harness.protos import Client, messages
 from harness.server import Server
 
 from preload import compiler
-from steps import SteppedServer, build
+from stepped import SteppedServer, build
 from tools import ETCDCTL, ETCDUTL, MARTLET, State, etcd, fill, grow, put
 
 VERSIONS = ["3.5", "3.4"]
