@@ -1,12 +1,11 @@
 """A server that is killed before the n-th thing that it does to its files, by a library that is
 loaded first."""
 
-import subprocess
 from pathlib import Path
 
+import preload
 from harness import paths
 from harness.server import Server
-from preload import compiler
 
 END_SECONDS_MAX = 20
 
@@ -77,11 +76,7 @@ int unlink(const char *path) {
 
 def build(folder: Path) -> Path:
     """The library, made in `folder`."""
-    source, library = folder / "steps.c", folder / "steps.so"
-    source.write_text(SOURCE)
-    subprocess.run([compiler(), "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True,
-                   capture_output=True, timeout=60)
-    return library
+    return preload.build(folder, SOURCE)
 
 
 class SteppedServer(Server):

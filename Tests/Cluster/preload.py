@@ -35,10 +35,10 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("clang")
 
 
-def build(folder: Path) -> Path:
-    """The library, made in `folder`."""
+def build(folder: Path, text: str = SOURCE) -> Path:
+    """The library of that source, made in `folder`."""
     source, library = folder / "preload.c", folder / "preload.so"
-    source.write_text(SOURCE)
+    source.write_text(text)
     subprocess.run([compiler(), "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True,
                    capture_output=True, timeout=60)
     return library
